@@ -1,0 +1,130 @@
+"""What `doctor` looks at: each check is one function that gives a finding and, if need be, a remedy."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from arith_shared import queue
+from arith_shared.errors import ArithError
+from arith_shared.ledger import schema, workers
+from arith_shared.ledger.database import Database
+from arith_shared.settings import Settings
+from arith_shared.store.artifacts import ArtifactStore
+from arithctl.embedded import broker
+from arithctl.output import human_bytes
+
+Verdict = Literal["ok", "warning", "error"]
+
+#: What each optional part needs, and the extra that brings it.
+_EXTRAS = {
+    "trainer": ("torch", "transformers"),
+    "extractor": ("torch", "transformers"),
+    "prober": ("torch",),
+    "figures": ("matplotlib",),
+}
+#: Bytes free below which a run of any size is at risk.
+_LOW_DISK = 2_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the doctor's report."""
+
+    check: str
+    verdict: Verdict
+    found: str
+    remedy: str = ""
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Run all checks; none of them raises."""
+    yield _mode(settings)
+    checks: tuple[tuple[str, Callable[[Settings], Iterator[Finding]]], ...] = (
+        ("database", _database),
+        ("broker", _broker),
+        ("artifacts", _artifacts),
+        ("extras", _extras),
+        ("secrets", _secrets),
+    )
+    for name, check in checks:
+        try:
+            yield from check(settings)
+        except ArithError as error:
+            yield Finding(name, "error", str(error))
+
+
+def _mode(settings: Settings) -> Finding:
+    mode = "embedded: broker and workers run while a command waits" if settings.embedded else "services"
+    return Finding("mode", "ok", f"{mode}; state in {settings.home.absolute()}")
+
+
+def _database(settings: Settings) -> Iterator[Finding]:
+    if settings.database_url is None and not (settings.home / "arith.db").exists():
+        yield Finding("database", "ok", "none yet; the first submit makes it")
+        return
+    database = Database(settings.database)
+    try:
+        schema.require_current(database, create=False)
+        yield Finding("database", "ok", f"{database.where}, schema {schema.known_versions()[0]}")
+        with database.reading() as session:
+            slots = workers.slots(session)
+        listed = ", ".join(f"{count} for {name}" for name, count in slots.items())
+        missing = "" if listed or settings.embedded else "start the services"
+        yield Finding("workers", "warning" if missing else "ok", listed or "none alive", missing)
+    finally:
+        database.close()
+
+
+def _broker(settings: Settings) -> Iterator[Finding]:
+    if settings.embedded:
+        yield Finding("broker", "ok", f"private, on demand: {broker.find_server()}")
+        return
+    sender = queue.Sender(settings.broker)
+    try:
+        sender.ping()
+        yield Finding("broker", "ok", sender.where)
+    finally:
+        sender.close()
+
+
+def _artifacts(settings: Settings) -> Iterator[Finding]:
+    store = ArtifactStore(settings.artifact_root, cache=settings.home / "cache")
+    if settings.artifacts is None and not settings.home.exists():
+        free: int | None = shutil.disk_usage(settings.home.absolute().parent).free
+    else:
+        store.check_writable()
+        free = store.free_bytes()
+    low = free is not None and free < _LOW_DISK
+    found = f"{store.url}, {human_bytes(free)} free" if free is not None else store.url
+    yield Finding("artifacts", "warning" if low else "ok", found, "free some space" if low else "")
+
+
+def _extras(settings: Settings) -> Iterator[Finding]:
+    for extra, modules in _EXTRAS.items():
+        missing = [name for name in modules if importlib.util.find_spec(name) is None]
+        if not missing:
+            yield Finding(f"extra {extra}", "ok", "installed")
+        elif extra == "figures" or settings.embedded:
+            remedy = f"pip install 'arithctl[{extra}]'"
+            yield Finding(f"extra {extra}", "warning", f"{', '.join(missing)} not installed", remedy)
+
+
+def _secrets(settings: Settings) -> Iterator[Finding]:
+    env_file = settings.home.parent / ".env"
+    if env_file.exists() and env_file.stat().st_mode & 0o077:
+        yield Finding("secrets", "warning", f"{env_file} is readable by others", f"chmod 600 {env_file}")
+    url = settings.broker_url.get_secret_value() if settings.broker_url else ""
+    if url.startswith(("redis://", "rediss://")) and "@" not in url:
+        yield Finding(
+            "secrets",
+            "warning",
+            "the broker URL has no password",
+            "set one; ARITH_BROKER_URL=redis://:PASSWORD@...",
+        )
+    if os.environ.get("HF_TOKEN"):
+        yield Finding("secrets", "ok", "HF_TOKEN is set")

@@ -1,0 +1,45 @@
+"""`arithctl figures`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from arithctl.options import _complete_run
+
+
+@click.command(epilog="Example:  arithctl figures last -o figures --format pdf")
+@click.argument("run", nargs=-1, required=True, shell_complete=_complete_run)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("figures"),
+    show_default=True,
+    help="Folder for the files.",
+)
+@click.option(
+    "--format", "formats", default="png,pdf", show_default=True, help="Comma-separated: png, pdf, svg."
+)
+@click.option(
+    "--width",
+    type=click.Choice(["double", "single"]),
+    default="double",
+    show_default=True,
+    help="6.9 or 3.3 inches.",
+)
+def figures(run: tuple[str, ...], output: Path, formats: str, width: str) -> None:
+    """Draw the paper's figure and heatmaps of each RUN and probe family, with the numbers behind them as CSV."""
+    from arith_shared.ledger import runs
+    from arith_shared.settings import load_settings
+    from arithctl.conclude import figure_data
+    from arithctl.connection import open_database
+    from arithctl.figures import draw
+
+    with open_database(load_settings()) as database:
+        for text in run:
+            with database.reading() as session:
+                found = runs.find(session, text).id
+            for path in draw(figure_data(database, found), output, formats.split(","), width):  # type: ignore[arg-type]
+                click.echo(path)

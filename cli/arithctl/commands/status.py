@@ -1,0 +1,87 @@
+"""`arithctl status`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from arithctl.options import _complete_run, json_option
+
+if TYPE_CHECKING:
+    from arith_shared.ledger.views import RunView
+
+
+@click.command(epilog="Example:  arithctl status last --watch")
+@click.argument("run", required=False, shell_complete=_complete_run)
+@click.option("--watch", "live", is_flag=True, help="Keep showing until the run is over.")
+@json_option
+def status(run: str | None, live: bool, as_json: bool) -> None:
+    """List the newest runs, or show one: stages, units, rate, ETA, device, last error."""
+    from arith_shared.ledger import runs, views
+    from arith_shared.settings import load_settings
+    from arithctl.connection import open_database
+
+    with open_database(load_settings()) as database:
+        if run is None:
+            with database.reading() as session:
+                _print_list(views.run_list(session), as_json)
+            return
+        with database.reading() as session:
+            view = views.run_view(session, runs.find(session, run).id)
+        if live and not as_json:
+            from rich.console import Console
+
+            from arithctl.progress import watch
+
+            view = watch(database, view.id, Console(highlight=False), lambda: None)
+        if as_json:
+            click.echo(json.dumps(_as_json(view), indent=2))
+        else:
+            _print_run(view)
+
+
+def _as_json(view: RunView) -> dict[str, Any]:
+    return {"run": view.id, **{key: value for key, value in asdict(view).items() if key != "id"}}
+
+
+def _print_list(rows: list[dict[str, Any]], as_json: bool) -> None:
+    from arithctl.output import ago, human_duration, print_table
+
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    if not rows:
+        click.echo("no runs yet; start one with `arithctl submit RECIPE`")
+        return
+    shown = [
+        {
+            "run": row["run"],
+            "state": row["state"],
+            "stage": row["stage"] or "-",
+            "units": f"{row['done']}/{row['total']}",
+            "reused": row["reused"],
+            "submitted": ago(row["age_s"]),
+            "took": human_duration(row["elapsed_s"]),
+            "name": row["name"] or "",
+        }
+        for row in rows
+    ]
+    print_table(shown, list(shown[0]))
+
+
+def _print_run(view: RunView) -> None:
+    from arithctl.output import human_duration
+    from arithctl.progress import describe
+
+    note = f" ({view.name})" if view.name else ""
+    click.echo(f"{view.id}{note}: {view.state}, {human_duration(view.elapsed_s)}")
+    for stage in view.stages:
+        device = f"  on {stage.device}" if stage.device else ""
+        click.echo(f"  {stage.name:<10} {stage.state:<8} {describe(stage)}{device}")
+    if view.error:
+        click.echo(f"  error: {view.error}")
+    elif view.last_error and view.state != "done":
+        click.echo(f"  last error: {view.last_error} (`arithctl logs {view.id} --errors`)")

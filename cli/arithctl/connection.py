@@ -1,0 +1,31 @@
+"""Opening the database from a command: right schema, closed at the end, nothing created by a mere question."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from arith_shared.errors import RunNotFoundError
+from arith_shared.ledger import schema
+from arith_shared.ledger.database import Database
+from arith_shared.settings import Settings
+
+
+@contextmanager
+def open_database(settings: Settings, *, create: bool = False) -> Iterator[Database]:
+    """The configured database with the current schema.
+
+    With `create`, an embedded database is made or upgraded. Without it, RunNotFoundError is raised where there
+    is none yet, so that asking a question leaves no files behind.
+    """
+    if settings.database_url is None and not create and not (settings.home / "arith.db").exists():
+        raise RunNotFoundError(
+            f"there are no runs yet in {settings.home.absolute()}; start one with `arithctl submit RECIPE`, "
+            "or point ARITH_HOME or ARITH_DATABASE_URL at where they are"
+        )
+    database = Database(settings.database)
+    try:
+        schema.require_current(database, create=create and settings.database_url is None)
+        yield database
+    finally:
+        database.close()

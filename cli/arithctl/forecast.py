@@ -1,0 +1,118 @@
+"""What a run will cost, before it starts: units, FLOPs, bytes, and minutes on this machine.
+
+FLOPs and bytes are counted from the spec. Time is FLOPs over the rate of a matrix product measured here and
+now, times the share of that rate which each stage reached on the two-core machine that `docs/` describes:
+good to about a factor of two, and meant to tell minutes from hours. A GPU worker is not visible from here.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from arith_shared.ledger import plan
+from arith_shared.specs import Spec
+
+#: Share of the measured float32 matrix rate that a stage reaches; training profits from bfloat16.
+EFFICIENCY = {"train": 0.55, "extract": 0.35, "probe": 0.5, "summarize": 1.0}
+#: Bytes of a stored half-precision number, and of a float32 weight.
+_HALF, _FLOAT = 2, 4
+#: Weights, two moments and their serialised copy, for each of the two checkpoints that are kept.
+_CHECKPOINT_COPIES = 3 * 2
+_MATRIX = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class StageForecast:
+    """Cost of one stage; units are a lower bound where unsolved problems may ask for more."""
+
+    stage: str
+    units: int
+    flops: float
+    size_bytes: int
+    seconds: float
+
+
+def forecast(spec: Spec, flops_per_s: float | None = None) -> list[StageForecast]:
+    """The cost of every stage; measures the machine's rate (about 0.1 s) if none is given."""
+    rate = flops_per_s or measure_rate()
+    units = {"train": 1, "extract": _shards(spec), "probe": len(plan.probe_units(spec)), "summarize": 1}
+    flops = {
+        "train": _train_flops(spec),
+        "extract": _extract_flops(spec),
+        "probe": _probe_flops(spec),
+        "summarize": 0.0,
+    }
+    size = {"train": _model_bytes(spec), "extract": states_bytes(spec), "probe": 0, "summarize": 0}
+    return [
+        StageForecast(
+            stage, units[stage], flops[stage], size[stage], flops[stage] / (rate * EFFICIENCY[stage])
+        )
+        for stage in plan.STAGES
+    ]
+
+
+def as_rows(stages: list[StageForecast]) -> list[dict[str, Any]]:
+    """Plain dictionaries, for JSON."""
+    return [asdict(stage) for stage in stages]
+
+
+def measure_rate() -> float:
+    """Float32 FLOPs per second of a matrix product on this machine, the best of three."""
+    left = np.ones((_MATRIX, _MATRIX), dtype=np.float32)
+    best = math.inf
+    for _ in range(3):
+        start = time.perf_counter()
+        left @ left
+        best = min(best, time.perf_counter() - start)
+    return 2 * _MATRIX**3 / best
+
+
+def parameters(spec: Spec) -> int:
+    """Weights of the decoder blocks and the output head; embeddings are looked up, not multiplied."""
+    lm = spec.lm
+    block = 4 * lm.width**2 + 2 * lm.width * lm.ffn
+    return lm.layers * block + lm.width * spec.task.training_distribution().vocabulary.size
+
+
+def states_bytes(spec: Spec) -> int:
+    """Bytes of all hidden states: problems x positions x layers x width x 2."""
+    problems = spec.extract.n_train + spec.extract.n_eval
+    return problems * plan.probed_positions(spec) * len(plan.extracted_layers(spec)) * spec.lm.width * _HALF
+
+
+def _shards(spec: Spec) -> int:
+    return sum(math.ceil(count / spec.extract.shard_problems) for count in plan.wanted(spec).values())
+
+
+def _train_flops(spec: Spec) -> float:
+    # Forward and backward: 6 FLOPs per weight and token (Kaplan et al. 2020); the answer and EOS are read too.
+    tokens = spec.lm.training.problems * spec.lm.training.epochs * (plan.probed_positions(spec) + 2)
+    return 6.0 * parameters(spec) * tokens
+
+
+def _extract_flops(spec: Spec) -> float:
+    problems = spec.extract.n_train + spec.extract.n_eval
+    return 2.0 * parameters(spec) * problems * (plan.probed_positions(spec) + 2)
+
+
+def _probe_flops(spec: Spec) -> float:
+    (layout,) = spec.task.evaluation().layouts
+    cells = plan.probed_positions(spec) * len(plan.extracted_layers(spec))
+    width, problems = spec.lm.width, spec.extract.n_train
+    cost = {
+        # Two products forward (W1 h) and backward (its gradient) per epoch and variable.
+        "mlp": 4.0 * problems * width**2 * spec.probe.mlp.epochs * len(layout.variables),
+        # The Gram matrix and its eigenvectors, shared by all variables and controls.
+        "ridge": 2.0 * problems * width**2 + 10.0 * width**3,
+    }
+    return cells * sum(cost[family] for family in spec.probe.families)
+
+
+def _model_bytes(spec: Spec) -> int:
+    weights = parameters(spec) + spec.lm.width * spec.task.training_distribution().vocabulary.size
+    return weights * _FLOAT * (1 + _CHECKPOINT_COPIES)

@@ -1,0 +1,37 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+from click.shell_completion import CompletionItem
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def _complete_run(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from arith_shared.errors import ArithError
+    from arith_shared.ledger import views
+    from arith_shared.settings import load_settings
+    from arithctl.connection import open_database
+
+    try:
+        with open_database(load_settings()) as database, database.reading() as session:
+            found = views.run_list(session)
+    except ArithError:
+        return []
+    return [
+        CompletionItem(row["run"], help=row["state"]) for row in found if row["run"].startswith(incomplete)
+    ]
+
+
+def run_argument(command: Command) -> Command:
+    """The run that a command is about: its id, a unique prefix of it, or `last`."""
+    return click.argument("run", shell_complete=_complete_run)(command)
+
+
+def json_option(command: Command) -> Command:
+    """`--json`: the same facts for programs."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")(command)

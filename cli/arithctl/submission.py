@@ -1,0 +1,46 @@
+"""From a spec to a run in the database: first everything that could be wrong is checked, then one transaction."""
+
+from __future__ import annotations
+
+from arith_shared import queue
+from arith_shared.errors import DiskBudgetError
+from arith_shared.ledger import reconcile, runs
+from arith_shared.settings import Settings
+from arith_shared.specs import Spec
+from arith_shared.store.artifacts import ArtifactStore
+from arithctl import provenance
+from arithctl.connection import open_database
+from arithctl.forecast import forecast
+from arithctl.output import human_bytes
+
+#: Part of the free space that a run may fill: logs, other runs and the system need some too.
+_DISK_SHARE = 0.9
+
+
+def new_run(settings: Settings, spec: Spec, *, recipe: str, name: str | None) -> str:
+    """Insert a run and, where services listen, send its first units. Returns its id.
+
+    Raises DiskBudgetError, UnreachableError or UserError before anything is written.
+    """
+    sender = None if settings.embedded else queue.Sender(settings.broker)
+    if sender is not None:
+        sender.ping()
+    store = ArtifactStore(settings.artifact_root, cache=settings.home / "cache")
+    _check_disk(store, spec)
+    store.check_writable()
+    with open_database(settings, create=True) as database:
+        with database.transaction() as session:
+            run = runs.submit(session, spec, recipe=recipe, name=name, provenance=provenance.collect())
+        if sender is not None:
+            reconcile.deliver(database, sender, resend_s=settings.resend_s)
+        return run.id
+
+
+def _check_disk(store: ArtifactStore, spec: Spec) -> None:
+    free = store.free_bytes()
+    needed = sum(stage.size_bytes for stage in forecast(spec, flops_per_s=1.0))
+    if free is not None and needed > _DISK_SHARE * free:
+        raise DiskBudgetError(
+            f"the run would write about {human_bytes(needed)} to {store.url}, where {human_bytes(free)} are free: "
+            "lower extract.n_train or name fewer extract.layers, or point ARITH_ARTIFACTS at a larger disk"
+        )

@@ -1,0 +1,1 @@
+"""The torch side that the workers share."""

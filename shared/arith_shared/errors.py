@@ -1,0 +1,71 @@
+"""Every error that arithctl raises on purpose.
+
+One base class; two groups that a caller may want to catch together (the user can mend it, or trying
+again can); then single causes. A message says what was expected, what was found, where, and what to do.
+"""
+
+from __future__ import annotations
+
+
+class ArithError(Exception):
+    """Base of all errors raised on purpose."""
+
+
+class UserError(ArithError):
+    """Raised when only the user can mend it: trying again would fail the same way."""
+
+
+class SpecError(UserError):
+    """Raised when a recipe, an override or a spec does not describe a possible experiment."""
+
+
+class RunNotFoundError(UserError):
+    """Raised when no run, or more than one, has the given id or prefix."""
+
+
+class LedgerVersionError(UserError):
+    """Raised when the database's schema is not the one that this version of the code knows."""
+
+
+class DiskBudgetError(UserError):
+    """Raised when the forecast of bytes does not fit on the disk of the artifact root."""
+
+
+class UnsolvedError(UserError):
+    """Raised when the LM solves too few problems for the requested number of hidden states."""
+
+
+class MissingExtraError(UserError):
+    """Raised when an optional dependency is not installed; names the extra to install."""
+
+
+class UnreachableError(ArithError):
+    """Raised when the database, the broker or the artifact root does not answer."""
+
+
+class ArtifactError(ArithError):
+    """Raised when an artifact is missing, incomplete or does not match its manifest."""
+
+
+class HalfPrecisionError(UserError):
+    """Raised when a hidden state does not fit into the requested half-precision dtype."""
+
+
+class DivergedError(ArithError):
+    """Raised when the training loss is no longer finite; names the step."""
+
+
+class InterruptedUnitError(ArithError):
+    """Base of the reasons for which a worker must stop a unit early: none is a failure of the unit."""
+
+
+class CancelledError(InterruptedUnitError):
+    """Raised when the run was cancelled while the unit was running."""
+
+
+class LeaseLostError(InterruptedUnitError):
+    """Raised when another worker may own the unit by now: whatever is done here no longer counts."""
+
+
+class DrainError(InterruptedUnitError):
+    """Raised when the worker was told to stop: save a checkpoint and hand the unit back."""

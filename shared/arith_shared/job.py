@@ -1,0 +1,254 @@
+"""What a worker does with a message: claim, reuse or handle, publish, finish. No machine learning here."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import os
+import shutil
+import socket
+import tempfile
+import threading
+import traceback
+import uuid
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import arith_shared
+from arith_shared import logs, queue
+from arith_shared.errors import (
+    ArtifactError,
+    CancelledError,
+    DrainError,
+    InterruptedUnitError,
+    UserError,
+)
+from arith_shared.lease import Lease
+from arith_shared.ledger import plan, reconcile, units, workers
+from arith_shared.ledger.database import Database
+from arith_shared.ledger.tables import Artifact as ArtifactRow
+from arith_shared.settings import Settings, load_settings
+from arith_shared.store.artifacts import ArtifactStore
+from arith_shared.work import Artifact, Context, Handler, Row, Unit
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+#: What a stage's artifacts are called in the store.
+KIND_OF = {"train": "models", "extract": "states", "probe": "scores", "summarize": "summaries"}
+#: Rows that belong to an artifact lie in it, so that a run which reuses the files gets the same rows.
+ROWS_FILE = "rows.json"
+#: Seconds between two signs of life of a worker process.
+REPORT_S = 10.0
+
+log = logging.getLogger(__name__)
+
+
+class Worker:
+    """One worker process (or its pool child): connections made on first use, and the life of a unit."""
+
+    def __init__(
+        self, settings: Settings, queue_name: str, handlers: Mapping[str, str], worker_id: str
+    ) -> None:
+        """`handlers` maps stages to `module:function`, imported when a unit first needs it."""
+        self.settings, self.queue_name, self.worker_id = settings, queue_name, worker_id
+        self._handlers = handlers
+
+    @cached_property
+    def database(self) -> Database:
+        """The ledger's database."""
+        return Database(self.settings.database)
+
+    @cached_property
+    def store(self) -> ArtifactStore:
+        """The artifact store."""
+        return ArtifactStore(self.settings.artifact_root, cache=self.settings.home / "cache")
+
+    @cached_property
+    def sender(self) -> queue.Sender:
+        """Sends the messages of the units that this worker's finishing makes ready."""
+        return queue.Sender(self.settings.broker)
+
+    @property
+    def drain_flag(self) -> Path:
+        """A file whose existence tells the pool child that its parent is shutting down."""
+        return Path(tempfile.gettempdir()) / f"arith-drain-{self.worker_id}"
+
+    def run(self, unit_id: int, attempt: int) -> None:
+        """Do what the message asks if it still means something."""
+        with self.database.transaction() as session:
+            held = units.claim(
+                session,
+                unit_id,
+                attempt,
+                owner=uuid.uuid4().hex,
+                worker_id=self.worker_id,
+                host=socket.gethostname(),
+                lease_s=self.settings.lease_s,
+            )
+        if held is None:
+            log.info("unit %d attempt %d: stale message dropped", unit_id, attempt)
+            return
+        with logs.bound(run=held.run_id, unit=f"{held.stage}/{held.key}#{held.attempt}"):
+            self._run_claimed(held)
+        self._deliver()
+
+    def _run_claimed(self, held: units.Claim) -> None:
+        lease = Lease(
+            self.database,
+            held,
+            heartbeat_s=self.settings.heartbeat_s,
+            lease_s=self.settings.lease_s,
+            drain_flag=self.drain_flag,
+        )
+        try:
+            with lease:
+                kept = self._reuse(held) or self._handle(held, lease)
+            log.info("done" if kept else "finished too late: the unit is no longer ours")
+        except InterruptedUnitError as error:
+            log.warning("stopped: %s", error)
+            self._give_back(held, error)
+        except Exception as error:
+            log.exception("failed")
+            self._fail(held, error)
+
+    def _reuse(self, held: units.Claim) -> bool:
+        """Finish the unit with the artifact that exists under its content key, if it verifies."""
+        with self.database.reading() as session:
+            row = session.get(ArtifactRow, held.content_key)
+        if row is None:
+            return False
+        try:
+            self.store.verify(row.path)
+        except ArtifactError as error:
+            log.warning("not reused: %s", error)
+            return False
+        artifact = units.NewArtifact(row.key, row.kind, row.path, row.digest, row.size_bytes, row.meta)
+        return self._finish(held, artifact, _read_rows(self.store.fetch(row.path)), reused=True)
+
+    def _handle(self, held: units.Claim, lease: Lease) -> bool:
+        handler = self._handler(held.stage)
+        kind = KIND_OF[held.stage]
+        unit = Unit(held.run_id, held.stage, held.key, held.attempt, held.payload)
+        scratch = self.store.scratch(held.content_key)
+        with self.store.workspace(kind, held.content_key) as output:
+            context = Context(self._inputs(held), output, scratch, lease)
+            outcome = handler(units.spec_of(held), unit, context)
+            _write_rows(output, outcome.rows)
+            published = self.store.publish(output, kind, held.content_key, outcome.meta)
+        if device := outcome.meta.get("device"):
+            with self.database.transaction() as session:
+                workers.set_device(session, self.worker_id, str(device))
+        artifact = units.NewArtifact(
+            held.content_key, kind, published.path, published.digest, published.size_bytes, outcome.meta
+        )
+        finished = self._finish(held, artifact, outcome.rows)
+        if finished:
+            shutil.rmtree(scratch, ignore_errors=True)
+        return finished
+
+    def _handler(self, stage: str) -> Handler:
+        module, _, function = self._handlers[stage].partition(":")
+        handler: Handler = getattr(importlib.import_module(module), function)
+        return handler
+
+    def _inputs(self, held: units.Claim) -> dict[str, tuple[Artifact, ...]]:
+        """The artifacts of all stages before the unit's own, at hand on this machine."""
+        upstream = plan.STAGES[: plan.STAGES.index(held.stage)]
+        with self.database.reading() as session:
+            rows = {stage: plan.artifacts_of(session, held.run_id, stage) for stage in upstream}
+        return {
+            stage: tuple(
+                Artifact(row.key, row.kind, self.store.fetch(row.path), row.digest, row.meta)
+                for row in artifacts
+            )
+            for stage, artifacts in rows.items()
+        }
+
+    def _finish(
+        self,
+        held: units.Claim,
+        artifact: units.NewArtifact,
+        rows: Mapping[str, Sequence[Row]],
+        *,
+        reused: bool = False,
+    ) -> bool:
+        with self.database.transaction() as session:
+            return units.finish(session, held, artifact, rows, reused=reused)
+
+    def _give_back(self, held: units.Claim, error: InterruptedUnitError) -> None:
+        if isinstance(error, DrainError | CancelledError):
+            with self.database.transaction() as session:
+                units.release(session, held, "released" if isinstance(error, DrainError) else "cancelled")
+
+    def _fail(self, held: units.Claim, error: Exception) -> None:
+        message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        trace = "".join(traceback.format_exception(error))
+        with self.database.transaction() as session:
+            units.fail(
+                session,
+                held,
+                message,
+                trace,
+                permanent=isinstance(error, UserError),
+                retry_s=self.settings.retry_s,
+            )
+
+    def _deliver(self) -> None:
+        """Send on what has become ready: the reconciler would too, but a tick later."""
+        reconcile.deliver(self.database, self.sender, resend_s=self.settings.resend_s)
+
+    def report_for_life(self) -> None:
+        """Say that this worker is alive, now and every ten seconds, from a thread of the parent process."""
+        self.drain_flag.unlink(missing_ok=True)
+        threading.Thread(target=self._report_loop, name="report", daemon=True).start()
+
+    def _report_loop(self) -> None:
+        pause = threading.Event()
+        while not self.drain_flag.exists():
+            try:
+                with self.database.transaction() as session:
+                    workers.report(
+                        session,
+                        self.worker_id,
+                        host=socket.gethostname(),
+                        pid=os.getpid(),
+                        queue=self.queue_name,
+                        version=arith_shared.__version__,
+                    )
+                self._deliver()
+            except Exception as error:  # noqa: BLE001 - a worker must outlive a restarted database
+                log.warning("could not report to the database: %s", error)
+            pause.wait(REPORT_S)
+
+    def drain(self) -> None:
+        """Tell the pool child to hand its unit back, and everybody else not to count on this worker."""
+        self.drain_flag.touch()
+        with self.database.transaction() as session:
+            workers.retire(session, self.worker_id)
+
+
+def worker_app(queue_name: str, module: str, handlers: Mapping[str, str]) -> Celery:
+    """The Celery app of a worker service; `module` is the module that calls this, `handlers` as in `Worker`."""
+    settings = load_settings()
+    # The pool child is a fresh interpreter that imports the same module: it finds its parent's name here.
+    worker_id = os.environ.setdefault("ARITH_WORKER_ID", f"{queue_name}-{uuid.uuid4().hex[:8]}")
+    worker = Worker(settings, queue_name, handlers, worker_id)
+    app = queue.make_app(settings.broker, queue=queue_name, include=module)
+    queue.register(app, worker.run)
+    queue.on_logging_setup(lambda: logs.configure(settings.log_format))
+    queue.on_worker_start_and_stop(worker.report_for_life, worker.drain)
+    return app
+
+
+def _write_rows(folder: Path, rows: Mapping[str, Sequence[Row]]) -> None:
+    text = json.dumps(rows, allow_nan=False, indent=None, separators=(",", ":"))
+    (folder / ROWS_FILE).write_text(text, encoding="utf-8")
+
+
+def _read_rows(folder: Path) -> dict[str, list[Row]]:
+    rows: dict[str, list[Row]] = json.loads((folder / ROWS_FILE).read_text(encoding="utf-8"))
+    return rows

@@ -1,0 +1,72 @@
+"""Content keys: the hash of everything that determines an artifact, and of nothing else.
+
+Never part of a key: paths, names of runs, devices, numbers of workers, anything that only changes speed.
+The schema numbers stand for the code: raise one when the same inputs would give other bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from arith_shared.specs import Spec
+
+#: Raised when the code of a stage changes what it writes for the same inputs.
+SCHEMA = {"train": 1, "extract": 1, "probe": 1, "summarize": 1}
+
+#: Hexadecimal characters of a key: 128 bits, so accidental collisions need about 1e19 artifacts.
+KEY_LENGTH = 32
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def content_key(stage: str, **determinants: Any) -> str:
+    """Hash `determinants` (JSON values) under the stage's schema number."""
+    text = canonical_json({"stage": stage, "schema": SCHEMA[stage], **determinants})
+    return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
+
+
+def spec_key(spec: Spec) -> str:
+    """The key of a whole spec: runs with equal keys are the same experiment."""
+    return hashlib.sha256(canonical_json(spec.model_dump(mode="json")).encode()).hexdigest()[:KEY_LENGTH]
+
+
+def train_key(spec: Spec) -> str:
+    """A model is determined by what it is trained on, how, and the seed."""
+    task = spec.task.model_dump(
+        mode="json", include={"layout", "training", "lengths", "max_number", "names", "chain"}
+    )
+    lm = spec.lm.model_dump(mode="json", exclude={"training": {"checkpoint_every_s"}})
+    return content_key("train", task=task, lm=lm, seed=spec.seed)
+
+
+def extract_key(spec: Spec, model_digest: str, payload: dict[str, Any]) -> str:
+    """A shard is determined by the weights and tokenizer, the problems, and what is written of them."""
+    options = spec.extract.model_dump(
+        mode="json", include={"keep", "precision", "dtype", "layers", "batch_problems"}
+    )
+    task = spec.task.model_dump(mode="json", include={"layout", "max_number", "names", "chain"})
+    return content_key(
+        "extract", model=model_digest, task=task, options=options, shard=payload, seed=spec.seed
+    )
+
+
+def probe_key(spec: Spec, shard_keys: Sequence[str], payload: dict[str, Any]) -> str:
+    """A block of scores is determined by the shards, how many problems are used, and the probe options."""
+    options = spec.probe.model_dump(mode="json", exclude={"block_positions", "threshold"})
+    counts = {"n_train": spec.extract.n_train, "n_eval": spec.extract.n_eval}
+    return content_key(
+        "probe", shards=list(shard_keys), counts=counts, options=options, block=payload, seed=spec.seed
+    )
+
+
+def summary_key(spec: Spec, artifact_keys: Sequence[str]) -> str:
+    """The summary is determined by the shards and blocks of scores it is made from."""
+    return content_key(
+        "summarize", artifacts=list(artifact_keys), threshold=spec.probe.threshold, seed=spec.seed
+    )

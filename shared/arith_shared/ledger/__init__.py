@@ -1,0 +1,1 @@
+"""Rows: runs, stages, units, attempts, artifacts and scores."""

@@ -1,0 +1,267 @@
+"""What a run consists of: stages in a fixed order, the units of each, and what follows when one closes.
+
+All functions run inside the caller's transaction. Units of a stage are planned when the stage before it
+closes, because only then are its artifacts, and with them the content keys, known. Planning depends on the
+spec and on those artifacts alone, never on timing or on the number of workers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.orm import Session
+
+from arith_shared import keys
+from arith_shared.ledger.clock import now
+from arith_shared.ledger.events import record
+from arith_shared.ledger.tables import Artifact, Run, Stage, Unit
+from arith_shared.problems import probed_tokens
+from arith_shared.specs import Spec
+
+STAGES = ("train", "extract", "probe", "summarize")
+#: Summaries are torch-free seconds of work: the probers do them on the way.
+QUEUE_OF = {"train": "train", "extract": "extract", "probe": "probe", "summarize": "probe"}
+QUEUES = ("train", "extract", "probe")
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A unit to be inserted."""
+
+    key: str
+    payload: dict[str, Any]
+    content_key: str
+
+
+def open_first_stage(session: Session, run: Run, spec: Spec) -> None:
+    """Insert the stages of a new run and the units of its first."""
+    for ordinal, name in enumerate(STAGES):
+        session.add(Stage(run_id=run.id, name=name, ordinal=ordinal, state="waiting"))
+    session.flush()
+    _open(session, lock_stage(session, run.id, STAGES[0]), spec)
+
+
+def lock_stage(session: Session, run_id: str, name: str) -> Stage:
+    """The stage's row, locked until the transaction ends (SQLite: the whole database already is)."""
+    return session.scalars(
+        select(Stage)
+        .where(Stage.run_id == run_id, Stage.name == name)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one()
+
+
+def advance(session: Session, stage: Stage) -> None:
+    """Close the stage if all its units are over, then open the next one, ask for more shards, or end the run."""
+    if stage.state != "open" or stage.done + stage.failed < stage.total:
+        return
+    if stage.failed:
+        errors = session.scalars(
+            select(Unit.error).where(
+                Unit.run_id == stage.run_id, Unit.stage == stage.name, Unit.state == "failed"
+            )
+        ).all()
+        fail_run(
+            session, stage.run_id, f"{stage.failed} of {stage.total} {stage.name} units failed: {errors[0]}"
+        )
+        return
+    spec = _spec_of(session, stage.run_id)
+    if stage.name == "extract" and _top_up(session, stage, spec):
+        return
+    stage.state, stage.closed_at = "done", now()
+    session.flush()
+    record(session, stage.run_id, "stage done", f"{stage.name}: {stage.total} units, {stage.reused} reused")
+    if stage.ordinal + 1 < len(STAGES):
+        _open(session, lock_stage(session, stage.run_id, STAGES[stage.ordinal + 1]), spec)
+    else:
+        end_run(session, stage.run_id, "done")
+
+
+def end_run(session: Session, run_id: str, state: str, error: str | None = None) -> None:
+    """Bring an unfinished run into a terminal state."""
+    session.execute(
+        update(Run)
+        .where(Run.id == run_id, Run.state.in_(("active", "cancelling")))
+        .values(state=state, error=error, ended_at=now())
+    )
+    record(session, run_id, f"run {state}", error or "")
+
+
+def fail_run(session: Session, run_id: str, message: str) -> None:
+    """End the run as failed; what waits is cancelled, what runs learns at its next heartbeat, the rest is kept."""
+    cancel_waiting(session, run_id)
+    session.execute(
+        update(Stage)
+        .where(Stage.run_id == run_id, Stage.state == "open")
+        .values(state="failed", closed_at=now())
+    )
+    end_run(session, run_id, "failed", message)
+
+
+def cancel_waiting(session: Session, run_id: str) -> None:
+    """Cancel all units of the run that no worker holds."""
+    session.execute(
+        update(Unit)
+        .where(Unit.run_id == run_id, Unit.state.in_(("ready", "queued")))
+        .values(state="cancelled", ended_at=now()),
+        execution_options={"synchronize_session": False},
+    )
+
+
+def settle_cancelled(session: Session, run_id: str) -> None:
+    """End a cancelling run once no worker holds a unit of it."""
+    held = session.scalar(select(Unit.id).where(Unit.run_id == run_id, Unit.state == "running").limit(1))
+    state = session.scalar(select(Run.state).where(Run.id == run_id))
+    if held is None and state == "cancelling":
+        end_run(session, run_id, "cancelled")
+
+
+def artifacts_of(session: Session, run_id: str, stage: str) -> list[Artifact]:
+    """The artifacts of a stage's finished units, in the order of the unit keys."""
+    query = (
+        select(Artifact)
+        .join(Unit, Unit.artifact_key == Artifact.key)
+        .where(Unit.run_id == run_id, Unit.stage == stage, Unit.state == "done")
+        .order_by(Unit.key)
+    )
+    return list(session.scalars(query))
+
+
+def shard_units(spec: Spec, split: str, first: int, count: int) -> list[dict[str, Any]]:
+    """Payloads of `count` shards of a split, starting with shard number `first`."""
+    size = spec.extract.shard_problems
+    return [{"split": split, "start": number * size, "count": size} for number in range(first, first + count)]
+
+
+def probe_units(spec: Spec) -> list[dict[str, Any]]:
+    """Payloads of all probe blocks: a layer and some neighbouring positions each."""
+    count = probed_positions(spec)
+    size = spec.probe.block_positions
+    starts = range(0, count, size)
+    return [
+        {"layer": layer, "positions": list(range(start, min(start + size, count)))}
+        for layer in extracted_layers(spec)
+        for start in starts
+    ]
+
+
+def extracted_layers(spec: Spec) -> tuple[int, ...]:
+    """The layers whose hidden states are written; 0 is the embedding output."""
+    return spec.extract.layers if spec.extract.layers is not None else tuple(range(spec.lm.layers + 1))
+
+
+def probed_positions(spec: Spec) -> int:
+    """How many positions are probed: the question's, and the output's when a chain is written."""
+    (layout,) = spec.task.evaluation().layouts
+    return len(probed_tokens(layout, spec.task.chain))
+
+
+def wanted(spec: Spec) -> dict[str, int]:
+    """Kept problems that each split must yield."""
+    return {"probe": spec.extract.n_train, "test": spec.extract.n_eval}
+
+
+def _open(session: Session, stage: Stage, spec: Spec) -> None:
+    planners = {
+        "train": _plan_train,
+        "extract": _plan_extract,
+        "probe": _plan_probe,
+        "summarize": _plan_summary,
+    }
+    units = planners[stage.name](session, stage.run_id, spec)
+    stage.state, stage.opened_at = "open", now()
+    _insert(session, stage, units)
+
+
+def _insert(session: Session, stage: Stage, units: Iterable[Planned]) -> None:
+    rows = [
+        {
+            "run_id": stage.run_id,
+            "stage": stage.name,
+            "key": unit.key,
+            "queue": QUEUE_OF[stage.name],
+            "payload": unit.payload,
+            "content_key": unit.content_key,
+            "state": "ready",
+        }
+        for unit in units
+    ]
+    session.execute(insert(Unit), rows)
+    stage.total += len(rows)
+    session.flush()
+
+
+def _plan_train(session: Session, run_id: str, spec: Spec) -> list[Planned]:
+    return [Planned("model", {}, keys.train_key(spec))]
+
+
+def _plan_extract(session: Session, run_id: str, spec: Spec) -> list[Planned]:
+    (model,) = artifacts_of(session, run_id, "train")
+    payloads = [
+        payload
+        for split, count in wanted(spec).items()
+        for payload in shard_units(spec, split, 0, math.ceil(count / spec.extract.shard_problems))
+    ]
+    return [_planned_shard(spec, model.digest, payload) for payload in payloads]
+
+
+def _planned_shard(spec: Spec, model_digest: str, payload: dict[str, Any]) -> Planned:
+    number = payload["start"] // payload["count"]
+    return Planned(f"{payload['split']}/{number:05d}", payload, keys.extract_key(spec, model_digest, payload))
+
+
+def _plan_probe(session: Session, run_id: str, spec: Spec) -> list[Planned]:
+    shard_keys = [shard.key for shard in artifacts_of(session, run_id, "extract")]
+    return [
+        Planned(
+            f"layer-{payload['layer']:02d}/position-{payload['positions'][0]:03d}",
+            payload,
+            keys.probe_key(spec, shard_keys, payload),
+        )
+        for payload in probe_units(spec)
+    ]
+
+
+def _plan_summary(session: Session, run_id: str, spec: Spec) -> list[Planned]:
+    upstream = [
+        artifact.key for stage in ("extract", "probe") for artifact in artifacts_of(session, run_id, stage)
+    ]
+    return [Planned("summary", {}, keys.summary_key(spec, upstream))]
+
+
+def _top_up(session: Session, stage: Stage, spec: Spec) -> bool:
+    """Add shards where too few problems were kept; fail the run at the cap. True if the stage stays open."""
+    (model,) = artifacts_of(session, stage.run_id, "train")
+    shards = [artifact.meta for artifact in artifacts_of(session, stage.run_id, "extract")]
+    payloads: list[dict[str, Any]] = []
+    for split, count in wanted(spec).items():
+        mine = [meta for meta in shards if meta["split"] == split]
+        tried, kept = sum(meta["tried"] for meta in mine), sum(meta["kept"] for meta in mine)
+        if kept >= count:
+            continue
+        if tried >= spec.extract.max_tries * count:
+            fail_run(session, stage.run_id, _unsolved(split, tried, kept, count))
+            return True
+        expected = max(kept / tried, 1 / spec.extract.max_tries)
+        more = math.ceil((count - kept) / expected / spec.extract.shard_problems)
+        payloads += shard_units(spec, split, len(mine), more)
+    if payloads:
+        _insert(session, stage, [_planned_shard(spec, model.digest, payload) for payload in payloads])
+        record(session, stage.run_id, "shards added", f"{len(payloads)}, for lack of solved problems")
+    return bool(payloads)
+
+
+def _unsolved(split: str, tried: int, kept: int, count: int) -> str:
+    return (
+        f"the LM solved {kept:,} of {tried:,} problems of split {split}, but {count:,} solved ones are wanted: "
+        "train it longer, lower extract.n_train and extract.n_eval, raise extract.max_tries, "
+        "or set extract.keep=all"
+    )
+
+
+def _spec_of(session: Session, run_id: str) -> Spec:
+    return Spec.model_validate(session.scalar(select(Run.spec).where(Run.id == run_id)))

@@ -1,0 +1,120 @@
+"""The loop that makes messages optional: whatever was lost, late or doubled, the next tick puts right.
+
+Several may run at once; each step is made of guarded updates. It needs the database and, only for sending,
+a broker: when that does not answer, the units stay `queued` and are sent again later.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from arith_shared.errors import UnreachableError
+from arith_shared.ledger import plan, units, workers
+from arith_shared.ledger.clock import now
+from arith_shared.ledger.database import Database
+from arith_shared.ledger.tables import Run, Unit
+
+#: Units in the broker per live worker: one in hand and one waiting keeps it busy; a trainer's next can wait.
+WINDOW_PER_SLOT = {"train": 1, "extract": 2, "probe": 2}
+#: Seconds; no unanswered message waits longer to be sent again.
+MAX_RESEND_S = 600.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """All that ever travels through the broker."""
+
+    unit_id: int
+    attempt: int
+    queue: str
+
+
+Send = Callable[[Message], None]
+
+
+def tick(database: Database, send: Send, *, resend_s: float, retry_s: float) -> None:
+    """One round: take back what lost its lease, finish cancellations, send again, send new."""
+    with database.transaction() as session:
+        units.expire(session, retry_s)
+        for run_id in session.scalars(select(Run.id).where(Run.state == "cancelling")).all():
+            plan.settle_cancelled(session, run_id)
+    deliver(database, send, resend_s=resend_s)
+
+
+def deliver(database: Database, send: Send, *, resend_s: float) -> int:
+    """Queue what is ready within each queue's window, then send it and whatever was never answered.
+
+    The rows are committed before anything is sent: a crash in between costs one resend interval, never a unit.
+    """
+    with database.transaction() as session:
+        messages = _unanswered(session, resend_s)
+        slots = workers.slots(session)
+        for queue in plan.QUEUES:
+            messages += _enqueue(
+                session, queue, WINDOW_PER_SLOT[queue] * max(1, slots.get(queue, 0)), resend_s
+            )
+    for message in messages:
+        try:
+            send(message)
+        except UnreachableError as error:
+            log.warning("broker does not answer, will send again: %s", error)
+            break
+    return len(messages)
+
+
+def _unanswered(session: Session, resend_s: float) -> list[Message]:
+    stale = session.execute(
+        select(Unit.id, Unit.attempt, Unit.queue, Unit.sends)
+        .where(Unit.state == "queued", Unit.resend_at < now())
+        .order_by(Unit.resend_at)
+        .limit(100)
+    ).all()
+    return [
+        Message(unit_id, attempt, queue)
+        for unit_id, attempt, queue, sends in stale
+        if units.changed(
+            session,
+            update(Unit)
+            .where(Unit.id == unit_id, Unit.attempt == attempt, Unit.state == "queued")
+            .values(resend_at=now() + min(MAX_RESEND_S, resend_s * 2.0**sends), sends=sends + 1),
+        )
+    ]
+
+
+def _enqueue(session: Session, queue: str, window: int, resend_s: float) -> list[Message]:
+    """Move units from ready to queued: by priority, then in turn between runs, so a small run never starves."""
+    queued = session.scalar(select(func.count()).where(Unit.queue == queue, Unit.state == "queued")) or 0
+    if queued >= window:
+        return []
+    in_flight = (
+        select(Unit.run_id, func.count().label("count"))
+        .where(Unit.queue == queue, Unit.state.in_(("queued", "running")))
+        .group_by(Unit.run_id)
+        .subquery()
+    )
+    rank = func.row_number().over(partition_by=Unit.run_id, order_by=Unit.id)
+    candidates = session.execute(
+        select(Unit.id, Unit.attempt)
+        .join(Run, Run.id == Unit.run_id)
+        .outerjoin(in_flight, in_flight.c.run_id == Unit.run_id)
+        .where(Unit.queue == queue, Unit.state == "ready", Unit.not_before <= now(), Run.state == "active")
+        .order_by(Run.priority.desc(), func.coalesce(in_flight.c.count, 0) + rank, Unit.id)
+        .limit(window - queued)
+    ).all()
+    return [
+        Message(unit_id, attempt, queue)
+        for unit_id, attempt in candidates
+        if units.changed(
+            session,
+            update(Unit)
+            .where(Unit.id == unit_id, Unit.attempt == attempt, Unit.state == "ready")
+            .values(state="queued", resend_at=now() + resend_s, sends=1),
+        )
+    ]

@@ -1,0 +1,122 @@
+"""Runs as a person handles them: submit, find, cancel, resume."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from arith_shared import keys
+from arith_shared.errors import RunNotFoundError, UserError
+from arith_shared.ledger import plan
+from arith_shared.ledger.clock import now
+from arith_shared.ledger.events import record
+from arith_shared.ledger.tables import RUN_OVER, Run, Stage, Unit
+from arith_shared.specs import Spec
+
+#: Crockford's base 32 in lower case: no letter that a person could take for a digit.
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_ID_LENGTH = 5
+#: What a recipe may be called; it becomes part of run ids, and those become file names.
+RECIPE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,48}[a-z0-9])?")
+
+
+def submit(
+    session: Session,
+    spec: Spec,
+    *,
+    recipe: str,
+    name: str | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    priority: int = 0,
+) -> Run:
+    """Insert a run with its stages and first units; nothing exists if the transaction does not commit."""
+    if not RECIPE_NAME.fullmatch(recipe):
+        raise UserError(f"recipe name {recipe!r}: expected up to 50 lower-case letters, digits and hyphens")
+    run = Run(
+        id=f"{recipe}-{''.join(secrets.choice(_ALPHABET) for _ in range(_ID_LENGTH))}",
+        recipe=recipe,
+        name=name,
+        spec=spec.model_dump(mode="json"),
+        spec_key=keys.spec_key(spec),
+        provenance=dict(provenance or {}),
+        state="active",
+        priority=priority,
+        created_at=now(),
+    )
+    session.add(run)
+    session.flush()
+    record(session, run.id, "submitted", f"recipe {recipe}, seed {spec.seed}")
+    plan.open_first_stage(session, run, spec)
+    return run
+
+
+def find(session: Session, text: str) -> Run:
+    """The run named by its id, a unique prefix of it, or `last`; RunNotFoundError otherwise."""
+    if text == "last":
+        newest = session.scalar(select(Run).order_by(Run.created_at.desc(), Run.id.desc()).limit(1))
+        if newest is None:
+            raise RunNotFoundError("there are no runs yet; start one with `arithctl submit RECIPE`")
+        return newest
+    exact = session.get(Run, text)
+    if exact is not None:
+        return exact
+    matches = session.scalars(
+        select(Run).where(Run.id.startswith(text, autoescape=True)).order_by(Run.id)
+    ).all()
+    if not matches:
+        raise RunNotFoundError(f"no run is called {text!r} or begins so; `arithctl status` lists them")
+    if len(matches) > 1:
+        some = ", ".join(run.id for run in matches[:5]) + (", ..." if len(matches) > 5 else "")
+        raise RunNotFoundError(f"{text!r} could be any of {len(matches)} runs: {some}; write more of the id")
+    return matches[0]
+
+
+def cancel(session: Session, run_id: str) -> bool:
+    """Cancel what waits at once; what runs learns at its next heartbeat. False if the run is over already."""
+    # Everybody who changes several rows of a run locks its open stage first: no two can wait for each other.
+    session.scalars(
+        select(Stage).where(Stage.run_id == run_id, Stage.state == "open").with_for_update()
+    ).all()
+    stopped = session.execute(
+        update(Run)
+        .where(Run.id == run_id, Run.state == "active")
+        .values(state="cancelling")
+        .returning(Run.id)
+    ).first()
+    if stopped is None:
+        return False
+    plan.cancel_waiting(session, run_id)
+    record(session, run_id, "cancel requested", "")
+    plan.settle_cancelled(session, run_id)
+    return True
+
+
+def resume(session: Session, run_id: str) -> int:
+    """Queue again what failed or was cancelled, keep all that succeeded; return how many units that are.
+
+    This is the one exception to the rule that a terminal state never changes, and only a person asks for it.
+    """
+    run = session.scalars(select(Run).where(Run.id == run_id).with_for_update()).one()
+    if run.state not in RUN_OVER or run.state == "done":
+        return 0
+    again = session.scalars(
+        select(Unit).where(Unit.run_id == run_id, Unit.state.in_(("failed", "cancelled")))
+    ).all()
+    for unit in again:
+        unit.state, unit.attempt, unit.failures = "ready", unit.attempt + 1, 0
+        unit.not_before, unit.resend_at, unit.sends, unit.ended_at = 0.0, None, 0, None
+    run.state, run.error, run.ended_at = "active", None, None
+    session.flush()
+    for stage in session.scalars(select(Stage).where(Stage.run_id == run_id).order_by(Stage.ordinal)):
+        if stage.state == "failed":
+            stage.state, stage.failed, stage.closed_at = "open", 0, None
+            session.flush()
+            # All its units may have succeeded, and the plan for more of them have failed: plan anew.
+            plan.advance(session, stage)
+    record(session, run_id, "resumed", f"{len(again)} units queued again")
+    return len(again)
