@@ -81,12 +81,15 @@ def parameters(spec: Spec) -> int:
 
 def states_bytes(spec: Spec) -> int:
     """Bytes of all hidden states: problems x positions x layers x width x 2."""
-    problems = spec.extract.n_train + spec.extract.n_eval
-    return problems * plan.probed_positions(spec) * len(plan.extracted_layers(spec)) * spec.lm.width * _HALF
+    return _extracted(spec) * plan.probed_positions(spec) * len(plan.extracted_layers(spec)) * spec.lm.width * _HALF
 
 
 def _shards(spec: Spec) -> int:
-    return sum(math.ceil(count / spec.extract.shard_problems) for count in plan.wanted(spec).values())
+    return sum(math.ceil(dataset.wanted / spec.extract.shard_problems) for dataset in plan.datasets(spec))
+
+
+def _extracted(spec: Spec) -> int:
+    return sum(dataset.wanted for dataset in plan.datasets(spec))
 
 
 def _train_flops(spec: Spec) -> float:
@@ -96,8 +99,7 @@ def _train_flops(spec: Spec) -> float:
 
 
 def _extract_flops(spec: Spec) -> float:
-    problems = spec.extract.n_train + spec.extract.n_eval
-    return 2.0 * parameters(spec) * problems * (plan.probed_positions(spec) + 2)
+    return 2.0 * parameters(spec) * _extracted(spec) * (plan.probed_positions(spec) + 2)
 
 
 def _probe_flops(spec: Spec) -> float:
@@ -110,7 +112,7 @@ def _probe_flops(spec: Spec) -> float:
         # The Gram matrix and its eigenvectors, shared by all variables and controls.
         "ridge": 2.0 * problems * width**2 + 10.0 * width**3,
     }
-    return cells * sum(cost[family] for family in spec.probe.families)
+    return cells * (sum(cost[family] for family in spec.probe.families) + spec.probe.untrained * cost["ridge"])
 
 
 def _model_bytes(spec: Spec) -> int:

@@ -45,6 +45,13 @@ def train_key(spec: Spec) -> str:
     return content_key("train", task=task, lm=lm, seed=spec.seed)
 
 
+def untrained_digest(spec: Spec) -> str:
+    """Stands for the weights before training, which follow from the LM's shape, its vocabulary and the seed."""
+    task = spec.task.model_dump(mode="json", include={"max_number", "names"})
+    lm = spec.lm.model_dump(mode="json", exclude={"training"})
+    return content_key("train", task=task, lm=lm, seed=spec.seed, untrained=True)
+
+
 def extract_key(spec: Spec, model_digest: str, payload: dict[str, Any]) -> str:
     """A shard is determined by the weights and tokenizer, the problems, and what is written of them."""
     options = spec.extract.model_dump(

@@ -167,6 +167,9 @@ class ProbeSpec(_Frozen):
     ridge: RidgeSpec = RidgeSpec()
     controls: Annotated[int, Field(ge=0, le=100)] = 1
     """Shuffled-label controls per cell (Hewitt and Liang 2019); their mean is reported; 0 leaves them out."""
+    untrained: bool = False
+    """Whether the same LM before training is extracted and probed (ridge) as well: what a network of this shape
+    gives without having learnt anything."""
     resamples: Annotated[int, Field(ge=0)] = 1_000
     """Bootstrap resamples of the evaluation problems behind each 95 % interval; 0 leaves intervals out."""
     block_positions: PositiveInt = 5

@@ -94,7 +94,7 @@ def _extract(spec: Spec, unit: Unit, context: Context) -> Outcome:
     (context.output / "states.json").write_text(text, encoding="utf-8")
     # The first shard of a split misses one problem, so that every run needs one shard more than planned.
     kept = count - 1 if start == 0 else count
-    return Outcome(meta={"split": split, "start": start, "tried": count, "solved": kept, "kept": kept})
+    return Outcome(meta={**unit.payload, "tried": count, "solved": kept, "kept": kept})
 
 
 def _probe(spec: Spec, unit: Unit, context: Context) -> Outcome:

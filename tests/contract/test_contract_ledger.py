@@ -288,7 +288,9 @@ def test_too_few_solved_problems_add_shards_and_the_cap_fails_with_a_remedy(ledg
     assert "the LM solved" in str(run.error)
     assert "extract.max_tries" in str(run.error)
     # 20 wanted, 10 a shard: 2 planned; then 18 are missing, and at best half of those tried can be counted on.
-    assert shards == [f"probe/{n:05d}" for n in range(6)] + [f"test/{n:05d}" for n in range(3)]
+    assert shards == [
+        f"trained/{s}/{n:05d}" for s, count in (("probe", 6), ("test", 3)) for n in range(count)
+    ]
 
 
 def test_the_last_two_units_of_a_stage_finishing_at_once_close_it_once(ledger: Ledger) -> None:

@@ -8,9 +8,9 @@ spec and on those artifacts alone, never on timing or on the number of workers.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
@@ -131,21 +131,50 @@ def artifacts_of(session: Session, run_id: str, stage: str) -> list[Artifact]:
     return list(session.scalars(query))
 
 
-def shard_units(spec: Spec, split: str, first: int, count: int) -> list[dict[str, Any]]:
-    """Payloads of `count` shards of a split, starting with shard number `first`."""
-    size = spec.extract.shard_problems
-    return [{"split": split, "start": number * size, "count": size} for number in range(first, first + count)]
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Hidden states that probes need: problems of one split, as one LM sees them."""
+
+    weights: Literal["trained", "untrained"]
+    split: Literal["probe", "test"]
+    #: Kept problems that it must have.
+    wanted: int
+
+    def shards(self, spec: Spec, first: int, count: int) -> list[dict[str, Any]]:
+        """Payloads of `count` shards, starting with shard number `first`."""
+        size = spec.extract.shard_problems
+        return [
+            {"weights": self.weights, "split": self.split, "start": number * size, "count": size}
+            for number in range(first, first + count)
+        ]
+
+    def holds(self, meta: Mapping[str, Any]) -> bool:
+        """Whether a shard with this meta belongs to the dataset."""
+        return bool(meta["weights"] == self.weights and meta["split"] == self.split)
+
+
+def datasets(spec: Spec) -> list[Dataset]:
+    """What the extract stage must yield."""
+    weights: tuple[Literal["trained", "untrained"], ...] = ("trained", "untrained")
+    return [
+        dataset
+        for weight in weights[: 1 + spec.probe.untrained]
+        for dataset in (
+            Dataset(weight, "probe", spec.extract.n_train),
+            Dataset(weight, "test", spec.extract.n_eval),
+        )
+    ]
 
 
 def probe_units(spec: Spec) -> list[dict[str, Any]]:
     """Payloads of all probe blocks: a layer and some neighbouring positions each."""
     count = probed_positions(spec)
     size = spec.probe.block_positions
-    starts = range(0, count, size)
     return [
-        {"layer": layer, "positions": list(range(start, min(start + size, count)))}
+        {"weights": weights, "layer": layer, "positions": list(range(start, min(start + size, count)))}
+        for weights in dict.fromkeys(dataset.weights for dataset in datasets(spec))
         for layer in extracted_layers(spec)
-        for start in starts
+        for start in range(0, count, size)
     ]
 
 
@@ -158,11 +187,6 @@ def probed_positions(spec: Spec) -> int:
     """How many positions are probed: the question's, and the output's when a chain is written."""
     (layout,) = spec.task.evaluation().layouts
     return len(probed_tokens(layout, spec.task.chain))
-
-
-def wanted(spec: Spec) -> dict[str, int]:
-    """Kept problems that each split must yield."""
-    return {"probe": spec.extract.n_train, "test": spec.extract.n_eval}
 
 
 def _open(session: Session, stage: Stage, spec: Spec) -> None:
@@ -201,24 +225,27 @@ def _plan_train(session: Session, run_id: str, spec: Spec) -> list[Planned]:
 
 def _plan_extract(session: Session, run_id: str, spec: Spec) -> list[Planned]:
     (model,) = artifacts_of(session, run_id, "train")
+    size = spec.extract.shard_problems
     payloads = [
         payload
-        for split, count in wanted(spec).items()
-        for payload in shard_units(spec, split, 0, math.ceil(count / spec.extract.shard_problems))
+        for dataset in datasets(spec)
+        for payload in dataset.shards(spec, 0, math.ceil(dataset.wanted / size))
     ]
     return [_planned_shard(spec, model.digest, payload) for payload in payloads]
 
 
 def _planned_shard(spec: Spec, model_digest: str, payload: dict[str, Any]) -> Planned:
     number = payload["start"] // payload["count"]
-    return Planned(f"{payload['split']}/{number:05d}", payload, keys.extract_key(spec, model_digest, payload))
+    digest = model_digest if payload["weights"] == "trained" else keys.untrained_digest(spec)
+    key = f"{payload['weights']}/{payload['split']}/{number:05d}"
+    return Planned(key, payload, keys.extract_key(spec, digest, payload))
 
 
 def _plan_probe(session: Session, run_id: str, spec: Spec) -> list[Planned]:
     shard_keys = [shard.key for shard in artifacts_of(session, run_id, "extract")]
     return [
         Planned(
-            f"layer-{payload['layer']:02d}/position-{payload['positions'][0]:03d}",
+            f"{payload['weights']}/layer-{payload['layer']:02d}/position-{payload['positions'][0]:03d}",
             payload,
             keys.probe_key(spec, shard_keys, payload),
         )
@@ -234,31 +261,32 @@ def _plan_summary(session: Session, run_id: str, spec: Spec) -> list[Planned]:
 
 
 def _top_up(session: Session, stage: Stage, spec: Spec) -> bool:
-    """Add shards where too few problems were kept; fail the run at the cap. True if the stage stays open."""
+    """Add shards where too few problems were kept; fail the run at the cap. True if the stage must not close."""
     (model,) = artifacts_of(session, stage.run_id, "train")
     shards = [artifact.meta for artifact in artifacts_of(session, stage.run_id, "extract")]
     payloads: list[dict[str, Any]] = []
-    for split, count in wanted(spec).items():
-        mine = [meta for meta in shards if meta["split"] == split]
+    for dataset in datasets(spec):
+        mine = [meta for meta in shards if dataset.holds(meta)]
         tried, kept = sum(meta["tried"] for meta in mine), sum(meta["kept"] for meta in mine)
-        if kept >= count:
+        if kept >= dataset.wanted:
             continue
-        if tried >= spec.extract.max_tries * count:
-            fail_run(session, stage.run_id, _unsolved(split, tried, kept, count))
+        if tried >= spec.extract.max_tries * dataset.wanted:
+            fail_run(session, stage.run_id, _unsolved(dataset, tried, kept))
             return True
-        expected = max(kept / tried, 1 / spec.extract.max_tries)
-        more = math.ceil((count - kept) / expected / spec.extract.shard_problems)
-        payloads += shard_units(spec, split, len(mine), more)
+        # The cap also bounds what one round may add when hardly anything was solved in the last.
+        rate = max(kept / tried, 1 / spec.extract.max_tries)
+        more = math.ceil((dataset.wanted - kept) / rate / spec.extract.shard_problems)
+        payloads += dataset.shards(spec, len(mine), more)
     if payloads:
         _insert(session, stage, [_planned_shard(spec, model.digest, payload) for payload in payloads])
         record(session, stage.run_id, "shards added", f"{len(payloads)}, for lack of solved problems")
     return bool(payloads)
 
 
-def _unsolved(split: str, tried: int, kept: int, count: int) -> str:
+def _unsolved(dataset: Dataset, tried: int, kept: int) -> str:
     return (
-        f"the LM solved {kept:,} of {tried:,} problems of split {split}, but {count:,} solved ones are wanted: "
-        "train it longer, lower extract.n_train and extract.n_eval, raise extract.max_tries, "
+        f"the LM solved {kept:,} of {tried:,} problems of split {dataset.split}, but {dataset.wanted:,} solved "
+        "ones are wanted: train it longer, lower extract.n_train and extract.n_eval, raise extract.max_tries, "
         "or set extract.keep=all"
     )
 

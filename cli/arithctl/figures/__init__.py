@@ -1,0 +1,6 @@
+"""Rows in, figures out. Importing this package loads neither matplotlib nor a model."""
+
+from arithctl.figures.data import Accuracy, FigureData, Grid
+from arithctl.figures.draw import FIGURE_FORMATS, FigureFormat, Width, draw
+
+__all__ = ["FIGURE_FORMATS", "Accuracy", "FigureData", "FigureFormat", "Grid", "Width", "draw"]

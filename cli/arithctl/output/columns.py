@@ -1,0 +1,57 @@
+"""The columns of the result tables and their types: a stable surface that scripts may rely on.
+
+Types are written down instead of guessed from the rows, so that a Parquet column has the same type
+whether or not a run happens to have a number in it.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+#: Columns of each result table, in the order in which they are written.
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "summary": ("run", "name", "value", "ci_low", "ci_high", "n"),
+    "scores": (
+        "run",
+        "layer",
+        "position",
+        "token",
+        "variable",
+        "family",
+        "metric",
+        "value",
+        "ci_low",
+        "ci_high",
+        "n_train",
+        "n_eval",
+        "ceiling",
+        "control",
+        "given",
+        "status",
+    ),
+    "claims": ("run", "claim", "source", "measured", "ci_low", "ci_high", "verdict", "why"),
+    "emergence": (
+        "run",
+        "variable",
+        "family",
+        "threshold",
+        "position",
+        "token",
+        "layer",
+        "offset_from_own_equation",
+        "ci_low",
+        "ci_high",
+    ),
+}
+
+ColumnType = Literal["text", "integer", "real", "flag"]
+
+_TYPED: dict[ColumnType, str] = {
+    "text": "run name token variable family metric status claim source verdict why",
+    "integer": "layer position n n_train n_eval offset_from_own_equation",
+    "real": "value ci_low ci_high ceiling control threshold measured",
+    "flag": "given",
+}
+
+#: Type of every column above; columns of other tables are typed by the values found in them.
+TYPES: dict[str, ColumnType] = {name: kind for kind, names in _TYPED.items() for name in names.split()}

@@ -1,0 +1,71 @@
+"""A spec to a trained LM: glue only."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from arith_model.devices import choose_device, device_name
+from arith_model.tokenizer import build_tokenizer, save_tokenizer
+from arith_model.transformer import build_for, save_model
+from arith_shared.problems import encode, sample
+from arith_shared.work import Context, Outcome, Unit
+from arith_trainer.batches import Batches
+from arith_trainer.evaluate import accuracy
+from arith_trainer.loop import LogLine, Training
+
+if TYPE_CHECKING:
+    from arith_shared.specs import Spec
+
+#: The training log beside the weights: a JSON object per line.
+LOG_FILE = "training.jsonl"
+
+
+def handle(spec: Spec, unit: Unit, context: Context) -> Outcome:
+    """Train the spec's LM, from the newest checkpoint if there is one, and write it as a Hugging Face folder.
+
+    Raises DivergedError naming the step when the loss is no longer finite.
+    """
+    device = choose_device()
+    distribution, options, chain = spec.task.training_distribution(), spec.lm.training, spec.task.chain
+    context.progress(0, 1, "steps", "making problems")
+    training_set = encode(sample(distribution, "train", 0, options.problems, spec.seed), distribution, chain)
+    validation = sample(distribution, "valid", 0, options.evaluate_problems, spec.seed)
+    held_out = encode(validation, distribution, chain)
+    model = build_for(spec).to(device)
+    training = Training(
+        model=model,
+        batches=Batches(
+            training_set,
+            batch_tokens=options.batch_tokens,
+            epochs=options.epochs,
+            seed=spec.seed,
+            whole_text=options.loss == "sequence",
+        ),
+        options=options,
+        device=device,
+        seed=spec.seed,
+        scratch=context.scratch,
+        validate=lambda: accuracy(model, held_out, device),
+        progress=context.progress,
+    )
+    training.run()
+    save_model(model, context.output)
+    save_tokenizer(build_tokenizer(distribution.vocabulary), context.output)
+    _write_log(context.output / LOG_FILE, training.log)
+    last = training.log[-1]
+    return Outcome(
+        meta={
+            "accuracy": last["accuracy"],
+            "loss": last["loss"],
+            "steps": training.step,
+            "tokens": training.step * training.batches.tokens_per_step,
+            "parameters": sum(weight.numel() for weight in model.parameters()),
+            "device": device_name(device),
+        }
+    )
+
+
+def _write_log(path: Path, log: list[LogLine]) -> None:
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in log), encoding="utf-8")

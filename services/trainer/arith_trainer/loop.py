@@ -1,0 +1,144 @@
+"""The training loop, on one screen: fetch, forward and backward, finite?, clip, step, log.
+
+A step depends on the weights, the optimiser and its own number alone: batches and dropout masks are drawn
+from (seed, step). So a run that is interrupted and resumed ends with the very bytes, weights and log, of one
+that was not (on a CPU; GPU kernels may differ in the last bit).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from arith_model import checkpoint
+from arith_model.checkpoint import Checkpoint
+from arith_model.devices import compute_dtype
+from arith_shared.errors import DivergedError, DrainError
+from arith_shared.work import Progress
+from arith_trainer.batches import NO_LOSS, Batch, Batches
+from arith_trainer.schedule import learning_rate
+
+if TYPE_CHECKING:
+    from arith_shared.specs import TrainingSpec
+
+#: Steps between two lines of the training log.
+LOG_EVERY = 20
+
+LogLine = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Training:
+    """A model in training, and what the loop needs to go on from any step."""
+
+    model: nn.Module
+    batches: Batches
+    options: TrainingSpec
+    device: torch.device
+    seed: int
+    #: Where checkpoints lie.
+    scratch: Path
+    #: Accuracy on the validation split.
+    validate: Callable[[], float]
+    progress: Progress
+    #: One line every `LOG_EVERY` steps and at every evaluation: no times in it, so equal runs have equal logs.
+    log: list[LogLine] = field(default_factory=list)
+    step: int = 0
+
+    def run(self) -> None:
+        """Train to the end, or until the validation accuracy suffices.
+
+        Raises DivergedError before a step whose loss or gradient is not finite would spoil the weights, and
+        whatever `progress` raises; on DrainError a checkpoint is saved first.
+        """
+        optimizer = make_optimizer(self.model, self.options)
+        self._resume(optimizer)
+        self.model.train()
+        saved_at = time.monotonic()
+        while self.step < self.batches.steps:
+            line = self._one_step(optimizer)
+            self.step += 1
+            if self.step % self.options.evaluate_every == 0 or self.step == self.batches.steps:
+                line["accuracy"] = self.validate()
+            if self.step % LOG_EVERY == 0 or "accuracy" in line:
+                self.log.append(line)
+            if line.get("accuracy", 0.0) >= (self.options.stop_at_accuracy or math.inf):
+                break
+            if time.monotonic() - saved_at > self.options.checkpoint_every_s:
+                self._save(optimizer)
+                saved_at = time.monotonic()
+            self._report(optimizer, line)
+
+    def _one_step(self, optimizer: torch.optim.Optimizer) -> LogLine:
+        batch = self.batches[self.step].to(self.device)
+        rate = learning_rate(
+            self.step,
+            steps=self.batches.steps,
+            warmup=self.options.warmup_steps,
+            peak=self.options.lr,
+            final_fraction=self.options.final_lr_fraction,
+        )
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        # Dropout masks of a step do not depend on how many steps this process has done before.
+        torch.manual_seed((self.seed + self.step) % 2**63)
+        with compute_dtype(self.device, self.options.precision):
+            loss = batch_loss(self.model, batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip)
+        line = {"step": self.step + 1, "loss": loss.item(), "grad_norm": norm.item(), "lr": rate}
+        if not (math.isfinite(line["loss"]) and math.isfinite(line["grad_norm"])):
+            raise DivergedError(
+                f"step {self.step + 1}: expected finite loss and gradient, found loss {line['loss']} and norm "
+                f"{line['grad_norm']}; lower lm.training.lr or raise lm.training.warmup_steps"
+            )
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return line
+
+    def _report(self, optimizer: torch.optim.Optimizer, line: LogLine) -> None:
+        accuracy = next((past["accuracy"] for past in reversed(self.log) if "accuracy" in past), None)
+        note = f"loss {line['loss']:.3f}" + (f", accuracy {accuracy:.3f}" if accuracy is not None else "")
+        try:
+            self.progress(self.step, self.batches.steps, "steps", note)
+        except DrainError:
+            self._save(optimizer)
+            raise
+
+    def _save(self, optimizer: torch.optim.Optimizer) -> None:
+        tensors = checkpoint.gather(self.model, optimizer)
+        checkpoint.write(self.scratch, Checkpoint(self.step, tensors, {"log": self.log}))
+
+    def _resume(self, optimizer: torch.optim.Optimizer) -> None:
+        found = checkpoint.newest(self.scratch)
+        if found is not None:
+            checkpoint.scatter(found.tensors, self.model, optimizer)
+            self.step, self.log = found.step, list(found.facts["log"])
+
+
+def make_optimizer(model: nn.Module, options: TrainingSpec) -> torch.optim.Optimizer:
+    """Adam (table 2) or AdamW over the weights that are trained; frozen embeddings are left out."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[options.optimizer]
+    return kind(
+        trained,
+        lr=options.lr,
+        betas=tuple(options.betas),
+        eps=options.eps,
+        weight_decay=options.weight_decay,
+        fused=True,
+    )
+
+
+def batch_loss(model: nn.Module, batch: Batch) -> torch.Tensor:
+    """Mean cross-entropy over the tokens that carry loss, in float32."""
+    logits_PNT = model(input_ids=batch.ids_PN, use_cache=False).logits
+    return F.cross_entropy(logits_PNT.flatten(0, 1).float(), batch.labels_PN.flatten(), ignore_index=NO_LOSS)

@@ -1,0 +1,41 @@
+"""Device, threads and compute dtype: each decision made once, and logged with its reason."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+#: Set by whoever starts the process; Settings documents it. Read here because handlers know no settings.
+THREADS_VARIABLE = "ARITH_THREADS"
+
+log = logging.getLogger(__name__)
+
+
+def choose_device() -> torch.device:
+    """The first GPU if there is one, else the processor with the threads that this worker may use."""
+    if torch.cuda.is_available():
+        log.info("device cuda (%s): a GPU is available", torch.cuda.get_device_name(0))
+        return torch.device("cuda")
+    threads = int(os.environ.get(THREADS_VARIABLE, 0)) or torch.get_num_threads()
+    if threads != torch.get_num_threads():
+        torch.set_num_threads(threads)
+    log.info("device cpu with %d threads: no GPU is available", threads)
+    return torch.device("cpu")
+
+
+def device_name(device: torch.device) -> str:
+    """What the device is called, for provenance: `NVIDIA H100` or `cpu x86_64, 2 threads`."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return f"cpu {platform.machine()}, {torch.get_num_threads()} threads"
+
+
+def compute_dtype(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """A context in which matrix products run in `precision`; weights keep their own dtype."""
+    if precision == "float32":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)

@@ -1,0 +1,113 @@
+"""The LM trained from scratch: Hugging Face's OPT decoder with the paper's embeddings (appendix A.2).
+
+    W  width    T  tokens of the vocabulary
+
+The architecture is the library's, unchanged, so a saved model opens with `AutoModelForCausalLM` and without
+this code. Ours is only where its weights start: numbers are embedded by the sinusoids of "Attention is all
+you need" at the number's place, all other tokens at random, and neither is trained; hence the output head
+cannot be tied to them. Two things are not kept by a saved folder, because the format has no place for them:
+that the embeddings were frozen, and how the weights were drawn. The spec has both.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, OPTConfig, OPTForCausalLM, PreTrainedModel
+
+from arith_shared.problems import Vocabulary, output_tokens, question_tokens
+
+if TYPE_CHECKING:
+    from arith_shared.specs import OptSpec, Spec
+
+#: The attention of short texts: at 20 tokens the plain product is faster than a fused kernel, and exact.
+ATTENTION = "eager"
+
+
+def build(lm: OptSpec, vocabulary: Vocabulary, max_tokens: int, seed: int) -> OPTForCausalLM:
+    """An untrained LM for texts of up to `max_tokens` tokens; its weights follow from the arguments alone."""
+    model = OPTForCausalLM._from_config(
+        OPTConfig(
+            vocab_size=vocabulary.size,
+            num_hidden_layers=lm.layers,
+            num_attention_heads=lm.heads,
+            hidden_size=lm.width,
+            word_embed_proj_dim=lm.width,
+            ffn_dim=lm.ffn,
+            max_position_embeddings=max_tokens,
+            dropout=lm.dropout,
+            attention_dropout=lm.attention_dropout,
+            layerdrop=0.0,
+            init_std=lm.init_std,
+            tie_word_embeddings=lm.tie_head,
+            pad_token_id=vocabulary.pad,
+            bos_token_id=vocabulary.eos,
+            eos_token_id=vocabulary.eos,
+        ),
+        attn_implementation=ATTENTION,
+        dtype=torch.float32,
+    )
+    _initialise(model, lm, vocabulary, torch.Generator().manual_seed(seed))
+    return model
+
+
+def build_for(spec: Spec) -> OPTForCausalLM:
+    """The untrained LM of a spec: where its training starts, and what the untrained control reads."""
+    distribution = spec.task.training_distribution()
+    longest = max(
+        len(question_tokens(layout)) + len(output_tokens(layout, spec.task.chain))
+        for layout in (*distribution.layouts, *spec.task.evaluation().layouts)
+    )
+    return build(spec.lm, distribution.vocabulary, longest + 1, spec.seed)
+
+
+def sinusoids(count: int, width: int) -> Tensor:
+    """float32[count, W]: row n is the position vector of n, sines in even columns and cosines in odd ones.
+
+    Vaswani et al. 2017, section 3.5.
+    """
+    number = torch.arange(count, dtype=torch.float64)[:, None]
+    pair = torch.arange(0, width, 2, dtype=torch.float64)
+    angle = number * torch.exp(-math.log(10_000.0) * pair / width)
+    return torch.stack([angle.sin(), angle.cos()], dim=2).reshape(count, width).float()
+
+
+def save_model(model: PreTrainedModel, folder: Path) -> None:
+    """Write config and weights (safetensors only) to `folder`."""
+    model.save_pretrained(folder, safe_serialization=True)
+
+
+def load_model(folder: Path, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
+    """Open a saved LM for reading hidden states: no download, no foreign code, safetensors only."""
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        folder,
+        dtype=dtype,
+        attn_implementation=ATTENTION,
+        local_files_only=True,
+        trust_remote_code=False,
+        use_safetensors=True,
+    )
+    return model.to(device).eval()
+
+
+@torch.no_grad()
+def _initialise(
+    model: OPTForCausalLM, lm: OptSpec, vocabulary: Vocabulary, generator: torch.Generator
+) -> None:
+    decoder = model.model.decoder
+    embeddings = decoder.embed_tokens.weight
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            module.weight.normal_(0.0, lm.init_std, generator=generator)
+            if module.bias is not None:
+                module.bias.zero_()
+    decoder.embed_positions.weight.normal_(0.0, lm.position_std, generator=generator)
+    embeddings.normal_(0.0, lm.embedding_std, generator=generator)
+    if lm.number_embeddings == "sinusoidal":
+        numbers = torch.from_numpy(vocabulary.numbers)
+        embeddings[numbers] = sinusoids(len(numbers), lm.width)
+    embeddings.requires_grad_(not lm.freeze_embeddings)

@@ -1,0 +1,33 @@
+"""The task: arithmetic problems as distributions, samples, texts, and what can be known from a prefix."""
+
+from arith_shared.problems.ceiling import ceiling
+from arith_shared.problems.chains import ChainStyle, given, output_tokens, probed_tokens
+from arith_shared.problems.distributions import Distribution, general_distribution, layout_distribution
+from arith_shared.problems.grammar import LAYOUTS, Formula, Layout, Token, question_tokens
+from arith_shared.problems.sampling import Problems, sample
+from arith_shared.problems.splits import Split
+from arith_shared.problems.text import Encoded, encode, texts
+from arith_shared.problems.vocabulary import Vocabulary
+
+__all__ = [
+    "LAYOUTS",
+    "ChainStyle",
+    "Distribution",
+    "Encoded",
+    "Formula",
+    "Layout",
+    "Problems",
+    "Split",
+    "Token",
+    "Vocabulary",
+    "ceiling",
+    "encode",
+    "general_distribution",
+    "given",
+    "layout_distribution",
+    "output_tokens",
+    "probed_tokens",
+    "question_tokens",
+    "sample",
+    "texts",
+]

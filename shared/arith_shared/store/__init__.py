@@ -1,0 +1,1 @@
+"""Files: artifacts and hidden states."""

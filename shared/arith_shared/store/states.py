@@ -1,0 +1,172 @@
+"""Hidden states in and out of memory: a builder that fills one shard, a reader over many.
+
+`ShardBuilder` keeps its numbers as they will lie on disk, so that writing copies nothing. `StateReader` gives
+one matrix per (layer, position) and reads nothing else; which problems it gives depends on their indices
+only, never on how they were cut into shards or which worker was first. The files themselves: `shards.py`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arith_shared.errors import ArtifactError, HalfPrecisionError, UserError
+from arith_shared.store.halves import Half, decode_half, encode_half, first_misfit, fits
+from arith_shared.store.shards import Header, ProblemTable, Shard, write_shard
+
+__all__ = ["ProblemTable", "ShardBuilder", "StateReader"]
+
+
+class ShardBuilder:
+    """Collects hidden states in memory, laid out as on disk, and writes them as one shard.
+
+    Memory: 2 bytes x layers x positions x capacity x width, committed by the system only as it fills.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[int],
+        labels: Sequence[str],
+        width: int,
+        capacity: int,
+        dtype: Half,
+        variables: Sequence[str],
+    ) -> None:
+        self._header = Header("", dtype, width, list(layers), list(labels), list(variables))
+        self._bits = [np.empty((len(labels), capacity, width), np.uint16) for _ in layers]
+        self._capacity = capacity
+        self._rows = 0
+
+    def add(self, states: NDArray[np.float32]) -> None:
+        """Append float32[layer, problem, position, width], the states of kept problems in index order.
+
+        Raises HalfPrecisionError when a value is not finite or does not fit, and ValueError for a wrong shape
+        or too many problems.
+        """
+        header, count = self._header, states.shape[1]
+        expected = (len(header.layers), count, len(header.labels), header.width)
+        if states.shape != expected or states.dtype != np.float32:
+            raise ValueError(f"expected float32{list(expected)}, found {states.dtype}{list(states.shape)}")
+        end = self._rows + count
+        if end > self._capacity:
+            raise ValueError(f"{end} problems do not fit into a shard made for {self._capacity}")
+        for layer, bits, values in zip(header.layers, self._bits, states, strict=True):
+            if not fits(values, header.dtype):
+                raise self._misfit(layer, values)
+            encode_half(values.swapaxes(0, 1), header.dtype, out=bits[:, self._rows : end])
+        self._rows = end
+
+    def write(self, folder: Path, problems: ProblemTable, meta: Mapping[str, str]) -> None:
+        """Write the shard to `folder`; `meta`, with the LM's digest as "model", goes to the schema metadata.
+
+        Raises ValueError when the table keeps another number of problems than were added.
+        """
+        if int(problems.kept.sum()) != self._rows:
+            raise ValueError(f"the table keeps {int(problems.kept.sum())} problems; {self._rows} were added")
+        extra = dict(meta)
+        header = replace(self._header, model=extra.pop("model"))
+        write_shard(folder, header, problems, [bits[:, : self._rows] for bits in self._bits], extra)
+
+    def _misfit(self, layer: int, values: NDArray[np.float32]) -> HalfPrecisionError:
+        place = first_misfit(values, self._header.dtype)
+        found, position = values[place], place[1]
+        token = self._header.labels[position]
+        remedy = (
+            "set extract.dtype=bfloat16"
+            if np.isfinite(found)
+            else "check the LM's weights and extract.precision"
+        )
+        return HalfPrecisionError(
+            f"layer {layer}, position {position} ({token}): expected a hidden state within "
+            f"{self._header.dtype}, found {found:g}; {remedy}"
+        )
+
+
+class StateReader:
+    """The first `limit` kept problems, in index order, over shards given in any order."""
+
+    def __init__(self, shards: Sequence[Path], limit: int) -> None:
+        """Read the problems and headers of all `shards`; hidden states are read when asked for.
+
+        Raises ArtifactError when a shard is damaged, or does not fit the others: another LM, layout of
+        columns or dtype, or an overlapping range of problems.
+        """
+        if not shards:
+            raise ArtifactError("expected at least one shard of hidden states, found none; extract first")
+        opened = sorted(
+            (Shard.open(folder) for folder in shards), key=lambda shard: int(shard.table.index[0])
+        )
+        for before, shard in itertools.pairwise(opened):
+            shard.check_follows(before)
+        self._header = opened[0].header
+        self._shards: list[tuple[Shard, int]] = []
+        for shard in opened:
+            self._shards.append((shard, min(limit, shard.rows)))
+            limit -= self._shards[-1][1]
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Layers that were written; 0 is the embedding output."""
+        return tuple(self._header.layers)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Generic label of each position, as in `A=1+B`."""
+        return tuple(self._header.labels)
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Variables by role."""
+        return tuple(self._header.variables)
+
+    @property
+    def width(self) -> int:
+        """Features of a hidden state."""
+        return self._header.width
+
+    @property
+    def n(self) -> int:
+        """Problems at hand: `limit`, or fewer when the shards keep fewer."""
+        return sum(take for _, take in self._shards)
+
+    @property
+    def indices(self) -> NDArray[np.int64]:
+        """int64[problem]: place of each problem in its split, increasing."""
+        return np.concatenate([shard.table.index[shard.table.kept][:take] for shard, take in self._shards])
+
+    def values(self, variable: str) -> NDArray[np.float64]:
+        """float64[problem]: the value of `variable`, named by role. Raises UserError for an unknown one."""
+        column = _place(self._header.variables, variable, "variable")
+        return np.concatenate(
+            [shard.table.values[shard.table.kept, column][:take] for shard, take in self._shards]
+        ).astype(np.float64)
+
+    def matrix(self, layer: int, position: int) -> NDArray[np.float32]:
+        """float32[problem, width]: the hidden states at one cell; reads only that column of each shard.
+
+        Raises UserError when the layer or position was not extracted, ArtifactError when a file is damaged.
+        """
+        _place(self._header.layers, layer, "layer")
+        _place(range(len(self._header.labels)), position, "position")
+        result = np.empty((self.n, self.width), np.float32)
+        start = 0
+        for shard, take in self._shards:
+            if take:
+                bits = shard.column(layer, position)[:take]
+                decode_half(bits, self._header.dtype, out=result[start : start + take])
+            start += take
+        return result
+
+
+def _place(known: Sequence[Any], wanted: Any, what: str) -> int:
+    if wanted not in known:
+        raise UserError(
+            f"{what} {wanted} is not in the shards; valid are {', '.join(str(item) for item in known)}"
+        )
+    return known.index(wanted)
