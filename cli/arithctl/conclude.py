@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from arith_shared.errors import MissingExtraError
+from arith_shared.errors import MissingExtraError, RunNotFoundError
 from arith_shared.ledger import runs, views
 from arith_shared.ledger.database import Database
 from arithctl.figures import FigureData, draw
@@ -25,6 +25,10 @@ def figure_data(database: Database, run_id: str) -> FigureData:
         run = runs.find(session, run_id)
         scores = views.table(session, run.id, "scores")
         summary = views.table(session, run.id, "summary")
+    if not scores:
+        raise RunNotFoundError(
+            f"{run.id} is {run.state} and has no scores to draw yet; wait for its probe stage"
+        )
     return FigureData.from_rows(run.id, scores, title=run.name or run.recipe, summary=summary)
 
 

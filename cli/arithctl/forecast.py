@@ -81,7 +81,13 @@ def parameters(spec: Spec) -> int:
 
 def states_bytes(spec: Spec) -> int:
     """Bytes of all hidden states: problems x positions x layers x width x 2."""
-    return _extracted(spec) * plan.probed_positions(spec) * len(plan.extracted_layers(spec)) * spec.lm.width * _HALF
+    return (
+        _extracted(spec)
+        * plan.probed_positions(spec)
+        * len(plan.extracted_layers(spec))
+        * spec.lm.width
+        * _HALF
+    )
 
 
 def _shards(spec: Spec) -> int:
@@ -112,7 +118,9 @@ def _probe_flops(spec: Spec) -> float:
         # The Gram matrix and its eigenvectors, shared by all variables and controls.
         "ridge": 2.0 * problems * width**2 + 10.0 * width**3,
     }
-    return cells * (sum(cost[family] for family in spec.probe.families) + spec.probe.untrained * cost["ridge"])
+    return cells * (
+        sum(cost[family] for family in spec.probe.families) + spec.probe.untrained * cost["ridge"]
+    )
 
 
 def _model_bytes(spec: Spec) -> int:

@@ -7,18 +7,24 @@ this code. Ours is only where its weights start: numbers are embedded by the sin
 you need" at the number's place, all other tokens at random, and neither is trained; hence the output head
 cannot be tied to them. Two things are not kept by a saved folder, because the format has no place for them:
 that the embeddings were frozen, and how the weights were drawn. The spec has both.
+
+Weights are drawn twice: first by the library, which offers no public way not to, then by us.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, OPTConfig, OPTForCausalLM, PreTrainedModel
+from transformers.utils import logging
 
+from arith_model.seeds import derive_seed
 from arith_shared.problems import Vocabulary, output_tokens, question_tokens
 
 if TYPE_CHECKING:
@@ -30,28 +36,27 @@ ATTENTION = "eager"
 
 def build(lm: OptSpec, vocabulary: Vocabulary, max_tokens: int, seed: int) -> OPTForCausalLM:
     """An untrained LM for texts of up to `max_tokens` tokens; its weights follow from the arguments alone."""
-    model = OPTForCausalLM._from_config(
-        OPTConfig(
-            vocab_size=vocabulary.size,
-            num_hidden_layers=lm.layers,
-            num_attention_heads=lm.heads,
-            hidden_size=lm.width,
-            word_embed_proj_dim=lm.width,
-            ffn_dim=lm.ffn,
-            max_position_embeddings=max_tokens,
-            dropout=lm.dropout,
-            attention_dropout=lm.attention_dropout,
-            layerdrop=0.0,
-            init_std=lm.init_std,
-            tie_word_embeddings=lm.tie_head,
-            pad_token_id=vocabulary.pad,
-            bos_token_id=vocabulary.eos,
-            eos_token_id=vocabulary.eos,
-        ),
-        attn_implementation=ATTENTION,
-        dtype=torch.float32,
+    config = OPTConfig(
+        vocab_size=vocabulary.size,
+        num_hidden_layers=lm.layers,
+        num_attention_heads=lm.heads,
+        hidden_size=lm.width,
+        word_embed_proj_dim=lm.width,
+        ffn_dim=lm.ffn,
+        max_position_embeddings=max_tokens,
+        dropout=lm.dropout,
+        attention_dropout=lm.attention_dropout,
+        layerdrop=0.0,
+        init_std=lm.init_std,
+        tie_word_embeddings=lm.tie_head,
+        pad_token_id=vocabulary.pad,
+        bos_token_id=vocabulary.eos,
+        eos_token_id=vocabulary.eos,
     )
-    _initialise(model, lm, vocabulary, torch.Generator().manual_seed(seed))
+    # The library draws from the global generator, which is not ours to advance.
+    with torch.random.fork_rng(devices=[]):
+        model = OPTForCausalLM._from_config(config, attn_implementation=ATTENTION, dtype=torch.float32)
+    _initialise(model, lm, vocabulary, torch.Generator().manual_seed(derive_seed(seed, "weights")))
     return model
 
 
@@ -78,20 +83,34 @@ def sinusoids(count: int, width: int) -> Tensor:
 
 def save_model(model: PreTrainedModel, folder: Path) -> None:
     """Write config and weights (safetensors only) to `folder`."""
-    model.save_pretrained(folder, safe_serialization=True)
+    with _without_progress_bars():
+        model.save_pretrained(folder)
 
 
 def load_model(folder: Path, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
     """Open a saved LM for reading hidden states: no download, no foreign code, safetensors only."""
-    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-        folder,
-        dtype=dtype,
-        attn_implementation=ATTENTION,
-        local_files_only=True,
-        trust_remote_code=False,
-        use_safetensors=True,
-    )
+    with _without_progress_bars():
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype,
+            attn_implementation=ATTENTION,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+        )
     return model.to(device).eval()
+
+
+@contextmanager
+def _without_progress_bars() -> Iterator[None]:
+    # They would be drawn into the worker's log.
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 @torch.no_grad()

@@ -32,15 +32,13 @@ from arith_shared.ledger.database import Database
 from arith_shared.ledger.tables import Artifact as ArtifactRow
 from arith_shared.settings import Settings, load_settings
 from arith_shared.store.artifacts import ArtifactStore
-from arith_shared.work import Artifact, Context, Handler, Row, Unit
+from arith_shared.work import ROWS_FILE, Artifact, Context, Handler, Row, Unit
 
 if TYPE_CHECKING:
     from celery import Celery
 
 #: What a stage's artifacts are called in the store.
 KIND_OF = {"train": "models", "extract": "states", "probe": "scores", "summarize": "summaries"}
-#: Rows that belong to an artifact lie in it, so that a run which reuses the files gets the same rows.
-ROWS_FILE = "rows.json"
 #: Seconds between two signs of life of a worker process.
 REPORT_S = 10.0
 
@@ -230,6 +228,10 @@ class Worker:
         with self.database.transaction() as session:
             workers.retire(session, self.worker_id)
 
+    def gone(self) -> None:
+        """Leave nothing behind."""
+        self.drain_flag.unlink(missing_ok=True)
+
 
 def worker_app(queue_name: str, module: str, handlers: Mapping[str, str]) -> Celery:
     """The Celery app of a worker service; `module` is the module that calls this, `handlers` as in `Worker`."""
@@ -240,7 +242,7 @@ def worker_app(queue_name: str, module: str, handlers: Mapping[str, str]) -> Cel
     app = queue.make_app(settings.broker, queue=queue_name, include=module)
     queue.register(app, worker.run)
     queue.on_logging_setup(lambda: logs.configure(settings.log_format))
-    queue.on_worker_start_and_stop(worker.report_for_life, worker.drain)
+    queue.on_worker_life(worker.report_for_life, worker.drain, worker.gone)
     return app
 
 

@@ -78,10 +78,15 @@ def register(app: Celery, body: Callable[[int, int], None]) -> None:
         body(unit_id, attempt)
 
 
-def on_worker_start_and_stop(start: Callable[[], None], stop: Callable[[], None]) -> None:
-    """Call `start` once the worker consumes, and `stop` when it is told to end (its unit still runs)."""
+def on_worker_life(
+    start: Callable[[], None], stopping: Callable[[], None], stopped: Callable[[], None]
+) -> None:
+    """Call `start` once the worker consumes, `stopping` when it is told to end while its unit still runs, and
+    `stopped` when it has none any more.
+    """
     signals.worker_ready.connect(lambda **_: start(), weak=False)
-    signals.worker_shutting_down.connect(lambda **_: stop(), weak=False)
+    signals.worker_shutting_down.connect(lambda **_: stopping(), weak=False)
+    signals.worker_shutdown.connect(lambda **_: stopped(), weak=False)
 
 
 def on_logging_setup(configure: Callable[[], None]) -> None:

@@ -13,6 +13,9 @@ from typing import Any, Protocol
 
 Row = dict[str, Any]
 
+#: The file of an artifact that holds its rows by table: a run that reuses the files gets the same rows.
+ROWS_FILE = "rows.json"
+
 
 @dataclass(frozen=True, slots=True)
 class Unit:

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from arith_shared.analysis.panel import UNTRAINED_SUFFIX
+
 #: Tokens that end an equation.
 _ENDS = (",", ";")
 
@@ -105,8 +107,9 @@ class FigureData:
 
     @property
     def families(self) -> tuple[str, ...]:
-        """Probe families, in the order in which the rows name them."""
-        return tuple(dict.fromkeys(str(row["family"]) for row in self.rows))
+        """Probe families, in the order in which the rows name them; those of the untrained LM are no findings."""
+        names = dict.fromkeys(str(row["family"]) for row in self.rows)
+        return tuple(name for name in names if not name.endswith(UNTRAINED_SUFFIX))
 
     @property
     def output_start(self) -> int | None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from arith_extractor.capture import LAST_LAYER, capture
 from arith_extractor.verdict import solved
-from arith_model.devices import choose_device
+from arith_model.devices import choose_device, device_name
 from arith_model.transformer import load_model
 from arith_shared.problems import Encoded, Problems, encode, probed_tokens, sample, texts
 from arith_shared.store.states import ProblemTable, ShardBuilder
@@ -49,7 +49,7 @@ def handle(spec: Spec, unit: Unit, context: Context) -> Outcome:
             "kept": int(table.kept.sum()),
             "layers": list(extraction.layers),
             "width": extraction.model.config.hidden_size,
-            "device": str(extraction.model.device),
+            "device": device_name(extraction.model.device),
         }
     )
 

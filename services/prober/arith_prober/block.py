@@ -16,10 +16,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from arith_model.devices import choose_device
 from arith_prober.controls import control_scores, shuffled
 from arith_prober.metrics import Correlation, Floats, pearson
 from arith_prober.probes import FAMILIES, Pulse
 from arith_prober.seeds import derive_seed
+from arith_shared.analysis.panel import UNTRAINED_SUFFIX
 from arith_shared.errors import UnsolvedError
 from arith_shared.problems import ceiling, given
 from arith_shared.store.states import StateReader
@@ -29,11 +31,17 @@ if TYPE_CHECKING:
     from arith_shared.specs import Spec, TaskSpec
 
 
+#: The family that an untrained LM is read by: it shows what is there to be read, and costs next to nothing.
+UNTRAINED_FAMILY = "ridge"
+
+
 @dataclass(frozen=True, slots=True)
 class Block:
     """What the cells of one layer have in common."""
 
     spec: Spec
+    #: Whose hidden states are read: `trained`, or the same LM before training, as a control.
+    weights: str
     layer: int
     device: torch.device
     train: StateReader
@@ -44,11 +52,21 @@ class Block:
     Y_eval: Floats
 
     @classmethod
-    def open(cls, spec: Spec, layer: int, shards: Sequence[Artifact]) -> Block:
+    def open(cls, spec: Spec, weights: str, layer: int, shards: Sequence[Artifact]) -> Block:
         """Open the shards of both splits; raise UnsolvedError when they hold too few problems."""
-        train = _open(shards, "probe", spec.extract.n_train)
-        evaluation = _open(shards, "test", spec.extract.n_eval)
-        return cls(spec, layer, probe_device(), train, evaluation, _values(train), _values(evaluation))
+        mine = [shard for shard in shards if shard.meta["weights"] == weights]
+        train = _open(mine, "probe", spec.extract.n_train)
+        evaluation = _open(mine, "test", spec.extract.n_eval)
+        return cls(
+            spec, weights, layer, choose_device(), train, evaluation, _values(train), _values(evaluation)
+        )
+
+    @property
+    def families(self) -> dict[str, str]:
+        """The name of each family in the rows, and the family that it is."""
+        if self.weights == "untrained":
+            return {f"{UNTRAINED_FAMILY}{UNTRAINED_SUFFIX}": UNTRAINED_FAMILY}
+        return {family: family for family in self.spec.probe.families}
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -59,10 +77,10 @@ class Block:
         """Yield one row per family and variable at `position`; `pulse` is called throughout."""
         pulse()
         X_train, X_eval = (reader.matrix(self.layer, position) for reader in (self.train, self.evaluation))
-        for family in self.spec.probe.families:
+        for name, family in self.families.items():
             correlations, controls = self._correlate(family, position, X_train, X_eval, pulse)
             for variable, found, control in zip(self.variables, correlations, controls, strict=True):
-                yield self._row(position, variable, family, found, control)
+                yield self._row(position, variable, name, found, control)
 
     def _correlate(
         self,
@@ -117,11 +135,6 @@ def baselines(task: TaskSpec) -> tuple[Floats, NDArray[np.bool_]]:
     """Return the ceiling, float64[position, variable], and where values are given, bool of the same shape."""
     distribution = task.evaluation()
     return ceiling(distribution, task.chain), given(distribution.layouts[0], task.chain)
-
-
-def probe_device() -> torch.device:
-    """Return the GPU when there is one, else the CPU; scores differ in their last digits."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _open(shards: Sequence[Artifact], split: str, wanted: int) -> StateReader:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from arith_model.devices import device_name
 from arith_prober.block import Block
 from arith_prober.summary import summarize
 from arith_shared.work import Context, Outcome, Row, Unit
@@ -23,12 +24,12 @@ def handle(spec: Spec, unit: Unit, context: Context) -> Outcome:
 
 def probe(spec: Spec, unit: Unit, context: Context) -> Outcome:
     """Fit and score every family and variable at one layer and some positions."""
-    block = Block.open(spec, unit.payload["layer"], context.inputs["extract"])
+    block = Block.open(spec, unit.payload["weights"], unit.payload["layer"], context.inputs["extract"])
     positions: list[int] = unit.payload["positions"]
-    per_position = len(spec.probe.families) * len(block.variables)
+    per_position = len(block.families) * len(block.variables)
     rows: list[Row] = []
     for position in positions:
         pulse = partial(context.progress, len(rows), len(positions) * per_position, "probes")
         rows += block.score(position, pulse)
     context.progress(len(rows), len(rows), "probes")
-    return Outcome(meta={"cells": len(rows)}, rows={"scores": rows})
+    return Outcome(meta={"cells": len(rows), "device": device_name(block.device)}, rows={"scores": rows})

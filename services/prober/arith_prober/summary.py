@@ -6,13 +6,10 @@ import json
 from typing import TYPE_CHECKING
 
 from arith_shared.analysis.summary import summarize as summarize_rows
-from arith_shared.work import Artifact, Context, Outcome, Row, Unit
+from arith_shared.work import ROWS_FILE, Artifact, Context, Outcome, Row, Unit
 
 if TYPE_CHECKING:
     from arith_shared.specs import Spec
-
-#: The file of an artifact that holds the rows its handler returned, by table.
-ROWS_FILE = "rows.json"
 
 
 def summarize(spec: Spec, unit: Unit, context: Context) -> Outcome:
@@ -21,7 +18,7 @@ def summarize(spec: Spec, unit: Unit, context: Context) -> Outcome:
     rows = summarize_rows(
         layout=spec.task.evaluation().layouts[0],
         threshold=spec.probe.threshold,
-        shards=[shard.meta for shard in context.inputs["extract"]],
+        shards=[shard.meta for shard in context.inputs["extract"] if shard.meta["weights"] == "trained"],
         scores=scores,
     )
     context.progress(1, 1, "summaries")

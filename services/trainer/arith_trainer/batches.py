@@ -4,7 +4,8 @@
 
 Every epoch reads each problem once, in an order of its own. A batch holds as many problems as fit into the
 token budget when all are padded to the longest text of the training set: for mixed lengths that leaves part
-of the budget to padding, and in return every step has the same shape.
+of the budget to padding, and in return every step has the same shape, except that an epoch's last one takes
+the problems that are left.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from arith_model.seeds import derive_seed
+from arith_shared.errors import SpecError
 from arith_shared.problems import Encoded
 
 #: A label that carries no loss, by PyTorch's convention.
@@ -27,13 +30,14 @@ NO_LOSS = -100
 class Batch:
     """Input tokens and, at each, the token to predict."""
 
-    ids_PN: Tensor
-    #: int64; `NO_LOSS` where nothing is to be learnt.
-    labels_PN: Tensor
+    #: int64[P, N]
+    ids: Tensor
+    #: int64[P, N]; `NO_LOSS` where nothing is to be learnt.
+    labels: Tensor
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on `device`."""
-        return Batch(self.ids_PN.to(device), self.labels_PN.to(device))
+        return Batch(self.ids.to(device), self.labels.to(device))
 
 
 class Batches:
@@ -44,39 +48,48 @@ class Batches:
     ) -> None:
         """`whole_text` puts loss on every token, else on output and EOS alone.
 
-        Raises ValueError when not even one text fits into `batch_tokens`.
+        Raises SpecError when not even one text fits into `batch_tokens`.
         """
-        longest = int(encoded.length.max())
-        self.problems_per_step = batch_tokens // longest
-        if not self.problems_per_step:
-            raise ValueError(
-                f"batch_tokens {batch_tokens} is less than one text of {longest} tokens; raise it"
+        self._problems = len(encoded.ids)
+        self._longest = int(encoded.length.max())
+        self._per_step = batch_tokens // self._longest
+        if not self._per_step:
+            raise SpecError(
+                f"lm.training.batch_tokens: expected at least one text of {self._longest} tokens, "
+                f"found {batch_tokens}; raise it"
             )
-        self._ids, self._labels = encoded.ids.astype(np.int32), _labels(encoded, whole_text)
+        # Half the memory of int64, which only the batch at hand needs.
+        self._ids = torch.from_numpy(encoded.ids[:, :-1].astype(np.int32))
+        self._labels = torch.from_numpy(next_tokens(encoded, whole_text=whole_text).astype(np.int32))
         self._seed = seed
-        self.steps_per_epoch = math.ceil(len(self._ids) / self.problems_per_step)
-        self.steps = epochs * self.steps_per_epoch
-        self.tokens_per_step = self.problems_per_step * longest
-        self._order: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))
+        self._steps_per_epoch = math.ceil(self._problems / self._per_step)
+        self.steps = epochs * self._steps_per_epoch
+        self._order: tuple[int, Tensor] = (-1, torch.empty(0))
 
     def __getitem__(self, step: int) -> Batch:
         """The batch of step number `step`; any step at any time."""
-        epoch, place = divmod(step, self.steps_per_epoch)
-        first = place * self.problems_per_step
-        rows = self._epoch(epoch)[first : first + self.problems_per_step]
-        ids = torch.from_numpy(self._ids[rows, :-1].astype(np.int64))
-        return Batch(ids, torch.from_numpy(self._labels[rows].astype(np.int64)))
+        epoch, place = divmod(step, self._steps_per_epoch)
+        rows = self._epoch(epoch)[place * self._per_step :][: self._per_step]
+        return Batch(self._ids[rows].long(), self._labels[rows].long())
 
-    def _epoch(self, epoch: int) -> NDArray[np.int64]:
+    def tokens(self, steps: int) -> int:
+        """Tokens of the first `steps` steps, as `batch_tokens` counts them: padding and EOS included."""
+        epochs, rest = divmod(steps, self._steps_per_epoch)
+        return (epochs * self._problems + rest * self._per_step) * self._longest
+
+    def _epoch(self, epoch: int) -> Tensor:
         if self._order[0] != epoch:
-            generator = np.random.Generator(np.random.Philox(key=[self._seed, epoch]))
-            self._order = (epoch, generator.permutation(len(self._ids)))
+            generator = np.random.default_rng(derive_seed(self._seed, "order", epoch))
+            self._order = (epoch, torch.from_numpy(generator.permutation(self._problems)))
         return self._order[1]
 
 
-def _labels(encoded: Encoded, whole_text: bool) -> NDArray[np.int32]:
-    """int32[P, N]: the next token where it is to be learnt (padding never is)."""
+def next_tokens(encoded: Encoded, *, whole_text: bool) -> NDArray[np.int64]:
+    """int64[P, N]: at every token but the last the one that follows, `NO_LOSS` where it is not to be learnt.
+
+    Padding never is; the question only with `whole_text`.
+    """
     position = np.arange(1, encoded.ids.shape[1])
     first = 1 if whole_text else encoded.question_length[:, None]
     learnt = (position >= first) & (position < encoded.length[:, None])
-    return np.where(learnt, encoded.ids[:, 1:], NO_LOSS).astype(np.int32)
+    return np.where(learnt, encoded.ids[:, 1:], NO_LOSS)

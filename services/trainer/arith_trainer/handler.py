@@ -60,7 +60,7 @@ def handle(spec: Spec, unit: Unit, context: Context) -> Outcome:
             "accuracy": last["accuracy"],
             "loss": last["loss"],
             "steps": training.step,
-            "tokens": training.step * training.batches.tokens_per_step,
+            "tokens": training.batches.tokens(training.step),
             "parameters": sum(weight.numel() for weight in model.parameters()),
             "device": device_name(device),
         }

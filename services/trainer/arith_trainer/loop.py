@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.nn.functional import cross_entropy
 
 from arith_model import checkpoint
 from arith_model.checkpoint import Checkpoint
 from arith_model.devices import compute_dtype
+from arith_model.seeds import derive_seed
 from arith_shared.errors import DivergedError, DrainError
 from arith_shared.work import Progress
 from arith_trainer.batches import NO_LOSS, Batch, Batches
@@ -89,20 +90,21 @@ class Training:
         for group in optimizer.param_groups:
             group["lr"] = rate
         # Dropout masks of a step do not depend on how many steps this process has done before.
-        torch.manual_seed((self.seed + self.step) % 2**63)
+        torch.manual_seed(derive_seed(self.seed, "dropout", self.step))
         with compute_dtype(self.device, self.options.precision):
             loss = batch_loss(self.model, batch)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip)
-        line = {"step": self.step + 1, "loss": loss.item(), "grad_norm": norm.item(), "lr": rate}
-        if not (math.isfinite(line["loss"]) and math.isfinite(line["grad_norm"])):
+        # One transfer, so that a GPU is waited for once per step.
+        found = torch.stack([loss.detach(), norm]).tolist()
+        if not all(map(math.isfinite, found)):
             raise DivergedError(
-                f"step {self.step + 1}: expected finite loss and gradient, found loss {line['loss']} and norm "
-                f"{line['grad_norm']}; lower lm.training.lr or raise lm.training.warmup_steps"
+                f"step {self.step + 1}: expected finite loss and gradient, found loss {found[0]} and norm "
+                f"{found[1]}; lower lm.training.lr or raise lm.training.warmup_steps"
             )
         optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        return line
+        optimizer.zero_grad()
+        return {"step": self.step + 1, "loss": found[0], "grad_norm": found[1], "lr": rate}
 
     def _report(self, optimizer: torch.optim.Optimizer, line: LogLine) -> None:
         accuracy = next((past["accuracy"] for past in reversed(self.log) if "accuracy" in past), None)
@@ -127,11 +129,11 @@ class Training:
 def make_optimizer(model: nn.Module, options: TrainingSpec) -> torch.optim.Optimizer:
     """Adam (table 2) or AdamW over the weights that are trained; frozen embeddings are left out."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[options.optimizer]
+    kind = torch.optim.AdamW if options.optimizer == "adamw" else torch.optim.Adam
     return kind(
         trained,
         lr=options.lr,
-        betas=tuple(options.betas),
+        betas=options.betas,
         eps=options.eps,
         weight_decay=options.weight_decay,
         fused=True,
@@ -140,5 +142,5 @@ def make_optimizer(model: nn.Module, options: TrainingSpec) -> torch.optim.Optim
 
 def batch_loss(model: nn.Module, batch: Batch) -> torch.Tensor:
     """Mean cross-entropy over the tokens that carry loss, in float32."""
-    logits_PNT = model(input_ids=batch.ids_PN, use_cache=False).logits
-    return F.cross_entropy(logits_PNT.flatten(0, 1).float(), batch.labels_PN.flatten(), ignore_index=NO_LOSS)
+    logits_PNT = model(input_ids=batch.ids, use_cache=False).logits
+    return cross_entropy(logits_PNT.flatten(0, 1).float(), batch.labels.flatten(), ignore_index=NO_LOSS)

@@ -12,5 +12,5 @@ def learning_rate(step: int, *, steps: int, warmup: int, peak: float, final_frac
     """
     if step < warmup:
         return peak * (step + 1) / warmup
-    done = (step - warmup + 1) / max(1, steps - warmup)
-    return peak * (final_fraction + (1.0 - final_fraction) * 0.5 * (1.0 + math.cos(math.pi * min(1.0, done))))
+    done = (step - warmup + 1) / (steps - warmup)
+    return peak * (final_fraction + (1.0 - final_fraction) * 0.5 * (1.0 + math.cos(math.pi * done)))

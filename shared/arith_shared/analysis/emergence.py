@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from arith_shared.analysis.panel import families
+from arith_shared.analysis.panel import UNTRAINED_SUFFIX, families
 from arith_shared.problems import Layout, question_tokens
 from arith_shared.work import Row
 
@@ -35,6 +35,7 @@ def emergence(scores: Sequence[Row], ends: Mapping[str, int], threshold: float) 
     return [
         _row(scores, family, variable, end, threshold)
         for family in families(scores)
+        if not family.endswith(UNTRAINED_SUFFIX)
         for variable, end in sorted(ends.items())
     ]
 

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from arith_shared.work import Row
 
+#: Ends the name of a family that was fitted on the LM before training: a control, not a finding.
+UNTRAINED_SUFFIX = "@untrained"
+
 Column = Literal["value", "ci_low", "ci_high", "ceiling", "control", "given", "n_train", "n_eval"]
 
 

@@ -1,4 +1,4 @@
-"""The few numbers that stand for a run: accuracy, the best correlations, and where variables emerge.
+"""The few numbers that stand for a run: accuracy, the best correlations, what an untrained LM gives, and emergence.
 
 The interval of a best correlation is the one of its cell; it is not widened for having searched all cells,
 so it is a little optimistic where many cells are nearly equal.
@@ -11,7 +11,7 @@ from typing import Any
 
 from arith_shared.analysis.emergence import best_cell, emergence, own_equation_ends
 from arith_shared.analysis.intervals import wilson
-from arith_shared.analysis.panel import families
+from arith_shared.analysis.panel import UNTRAINED_SUFFIX, families
 from arith_shared.problems import Layout
 from arith_shared.work import Row
 
@@ -51,4 +51,7 @@ def _accuracy(name: str, split: str, shards: Iterable[Mapping[str, Any]]) -> Row
 def _best(scores: Iterable[Row], family: str, variable: str) -> Row:
     cell = best_cell(row for row in scores if row["family"] == family and row["variable"] == variable)
     found = {name: cell and cell[name] for name in ("value", "ci_low", "ci_high")}
-    return {"name": f"max_r/{family}/{variable}", **found, "n": cell["n_eval"] if cell else 0}
+    name = f"max_r/{family}/{variable}"
+    if family.endswith(UNTRAINED_SUFFIX):
+        name = f"untrained/{family.removesuffix(UNTRAINED_SUFFIX)}/{variable}"
+    return {"name": name, **found, "n": cell["n_eval"] if cell else 0}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
+import random
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from arith_shared.errors import ArtifactError, HalfPrecisionError, UserError
@@ -53,7 +54,8 @@ def write(folder, start, kept, *, width=4, dtype="float16", labels=LABELS, model
     limit=st.integers(0, 35),
     order=st.randoms(use_true_random=False),
 )
-@settings(max_examples=30, deadline=None)
+@example(kept=[True] * 6, cuts={2, 4}, limit=3, order=random.Random(0))
+@settings(max_examples=40, deadline=None, derandomize=True)
 def test_the_first_kept_problems_come_back_however_they_were_cut_into_shards(kept, cuts, limit, order):
     bounds = [0, *sorted(cut for cut in cuts if cut < len(kept)), len(kept)]
     expected = np.flatnonzero(kept)[:limit]
