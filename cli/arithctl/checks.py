@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from arith_shared import queue
@@ -94,11 +94,8 @@ def _broker(settings: Settings) -> Iterator[Finding]:
 
 def _artifacts(settings: Settings) -> Iterator[Finding]:
     store = ArtifactStore(settings.artifact_root, cache=settings.home / "cache")
-    if settings.artifacts is None and not settings.home.exists():
-        free: int | None = shutil.disk_usage(settings.home.absolute().parent).free
-    else:
-        store.check_writable()
-        free = store.free_bytes()
+    store.check_writable()
+    free = store.free_bytes()
     low = free is not None and free < _LOW_DISK
     found = f"{store.url}, {human_bytes(free)} free" if free is not None else store.url
     yield Finding("artifacts", "warning" if low else "ok", found, "free some space" if low else "")
@@ -115,7 +112,7 @@ def _extras(settings: Settings) -> Iterator[Finding]:
 
 
 def _secrets(settings: Settings) -> Iterator[Finding]:
-    env_file = settings.home.parent / ".env"
+    env_file = Path(".env")
     if env_file.exists() and env_file.stat().st_mode & 0o077:
         yield Finding("secrets", "warning", f"{env_file} is readable by others", f"chmod 600 {env_file}")
     url = settings.broker_url.get_secret_value() if settings.broker_url else ""

@@ -29,7 +29,7 @@ def figure_data(database: Database, run_id: str) -> FigureData:
         raise RunNotFoundError(
             f"{run.id} is {run.state} and has no scores to draw yet; wait for its probe stage"
         )
-    return FigureData.from_rows(run.id, scores, title=run.name or run.recipe, summary=summary)
+    return FigureData.from_rows(run.id, scores, title=run.name or "", summary=summary)
 
 
 def conclude(database: Database, run_id: str, folder: Path, console: Console) -> None:

@@ -22,6 +22,7 @@ def new_run(settings: Settings, spec: Spec, *, recipe: str, name: str | None) ->
 
     Raises DiskBudgetError, UnreachableError or UserError before anything is written.
     """
+    runs.check_recipe_name(recipe)
     sender = None if settings.embedded else queue.Sender(settings.broker)
     if sender is not None:
         sender.ping()

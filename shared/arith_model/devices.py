@@ -20,10 +20,9 @@ def choose_device() -> torch.device:
     if torch.cuda.is_available():
         log.info("device cuda (%s): a GPU is available", torch.cuda.get_device_name(0))
         return torch.device("cuda")
-    threads = int(os.environ.get(THREADS_VARIABLE, 0)) or torch.get_num_threads()
-    if threads != torch.get_num_threads():
-        torch.set_num_threads(threads)
-    log.info("device cpu with %d threads: no GPU is available", threads)
+    if threads := os.environ.get(THREADS_VARIABLE):
+        torch.set_num_threads(int(threads))
+    log.info("device cpu with %d threads: no GPU is available", torch.get_num_threads())
     return torch.device("cpu")
 
 

@@ -31,6 +31,10 @@ class DiskBudgetError(UserError):
     """Raised when the forecast of bytes does not fit on the disk of the artifact root."""
 
 
+class ArtifactRootError(UserError):
+    """Raised when the artifact root is a folder of this machine that cannot be written."""
+
+
 class UnsolvedError(UserError):
     """Raised when the LM solves too few problems for the requested number of hidden states."""
 
@@ -40,7 +44,7 @@ class MissingExtraError(UserError):
 
 
 class UnreachableError(ArithError):
-    """Raised when the database, the broker or the artifact root does not answer."""
+    """Raised when the database, the broker or a remote artifact root does not answer."""
 
 
 class ArtifactError(ArithError):

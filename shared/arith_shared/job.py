@@ -24,6 +24,7 @@ from arith_shared.errors import (
     CancelledError,
     DrainError,
     InterruptedUnitError,
+    MissingExtraError,
     UserError,
 )
 from arith_shared.lease import Lease
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 #: What a stage's artifacts are called in the store.
 KIND_OF = {"train": "models", "extract": "states", "probe": "scores", "summarize": "summaries"}
+#: The extra that brings what the handlers of a queue import.
+EXTRA_OF = {"train": "trainer", "extract": "extractor", "probe": "prober"}
 #: Seconds between two signs of life of a worker process.
 REPORT_S = 10.0
 
@@ -150,7 +153,13 @@ class Worker:
 
     def _handler(self, stage: str) -> Handler:
         module, _, function = self._handlers[stage].partition(":")
-        handler: Handler = getattr(importlib.import_module(module), function)
+        try:
+            handler: Handler = getattr(importlib.import_module(module), function)
+        except ModuleNotFoundError as error:
+            extra = EXTRA_OF[self.queue_name]
+            raise MissingExtraError(
+                f"{module} needs {error.name}, which is not installed: pip install 'arithctl[{extra}]'"
+            ) from error
         return handler
 
     def _inputs(self, held: units.Claim) -> dict[str, tuple[Artifact, ...]]:
@@ -230,6 +239,8 @@ class Worker:
 
     def gone(self) -> None:
         """Leave nothing behind."""
+        with self.database.transaction() as session:
+            workers.forget(session, self.worker_id)
         self.drain_flag.unlink(missing_ok=True)
 
 

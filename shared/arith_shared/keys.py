@@ -46,8 +46,11 @@ def train_key(spec: Spec) -> str:
 
 
 def untrained_digest(spec: Spec) -> str:
-    """Stands for the weights before training, which follow from the LM's shape, its vocabulary and the seed."""
-    task = spec.task.model_dump(mode="json", include={"max_number", "names"})
+    """Stands for the weights before training, which follow from the LM's shape, its vocabulary and the seed.
+
+    The shape has a place for each token of the longest text, and so depends on the layouts and the chain.
+    """
+    task = spec.task.model_dump(mode="json", include={"layout", "training", "max_number", "names", "chain"})
     lm = spec.lm.model_dump(mode="json", exclude={"training"})
     return content_key("train", task=task, lm=lm, seed=spec.seed, untrained=True)
 
@@ -64,8 +67,13 @@ def extract_key(spec: Spec, model_digest: str, payload: dict[str, Any]) -> str:
 
 
 def probe_key(spec: Spec, shard_keys: Sequence[str], payload: dict[str, Any]) -> str:
-    """A block of scores is determined by the shards, how many problems are used, and the probe options."""
-    options = spec.probe.model_dump(mode="json", exclude={"block_positions", "threshold"})
+    """A block of scores is determined by the shards, how many problems are used, and the families' options."""
+    families = spec.probe.families if payload["weights"] == "trained" else ("ridge",)
+    shared = {"controls", "resamples"}
+    options = {
+        "families": list(families),
+        **spec.probe.model_dump(mode="json", include={*shared, *families}),
+    }
     counts = {"n_train": spec.extract.n_train, "n_eval": spec.extract.n_eval}
     return content_key(
         "probe", shards=list(shard_keys), counts=counts, options=options, block=payload, seed=spec.seed

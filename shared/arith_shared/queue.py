@@ -7,6 +7,7 @@ decides whether it still means something, so it may come twice, late or never. W
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,8 @@ TASK = "arith.run_unit"
 VISIBILITY_TIMEOUT_S = 24 * 3600
 #: Seconds before a silent broker counts as gone.
 BROKER_TIMEOUT_S = 5
+#: Seconds that a worker waits at a socket; above the ten that Celery asks the broker to wait for a message.
+POLL_TIMEOUT_S = 30
 #: Units per pool child: a trainer's child ends with its unit and frees the device; probers stay warm.
 UNITS_PER_CHILD = {"train": 1, "extract": 50, "probe": 200}
 
@@ -40,7 +43,8 @@ def make_app(broker_url: str, *, queue: str | None = None, include: str | None =
             "global_keyprefix": "arith.",
             "health_check_interval": 25,
             "socket_connect_timeout": BROKER_TIMEOUT_S,
-            "socket_timeout": 30,
+            # A worker waits at the socket for its next message; a sender waits for an answer only.
+            "socket_timeout": POLL_TIMEOUT_S if queue else BROKER_TIMEOUT_S,
             "visibility_timeout": VISIBILITY_TIMEOUT_S,
         },
         include=[include] if include else [],
@@ -99,6 +103,8 @@ class Sender:
 
     def __init__(self, broker_url: str) -> None:
         """Connect on first use to `broker_url`."""
+        #: The broker's address without user and password.
+        self.where = re.sub(r"^(rediss?://).*@", r"\1", broker_url)
         self._app = make_app(broker_url)
 
     def __call__(self, message: Message) -> None:
@@ -120,11 +126,6 @@ class Sender:
                 connection.ensure_connection(max_retries=1, timeout=BROKER_TIMEOUT_S)
         except (OperationalError, OSError) as error:
             raise UnreachableError(f"broker {self.where} does not answer: {error}") from error
-
-    @property
-    def where(self) -> str:
-        """The broker's address without its password."""
-        return str(self._app.connection_for_write().as_uri())
 
     def close(self) -> None:
         """Close all connections."""

@@ -13,13 +13,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from arith_shared.errors import UserError
 
 #: Bytes; the kernel's limit is 108 on Linux and 104 on macOS.
 _MAX_SOCKET_PATH = 100
+
+#: What a broker URL may begin with: Redis and Valkey over TCP, TLS and a unix socket.
+_BROKERS = ("redis://", "rediss://", "redis+socket://")
 
 Seconds = Annotated[float, Field(gt=0)]
 
@@ -50,6 +53,17 @@ class Settings(BaseSettings):
     threads: Annotated[int, Field(ge=1)] | None = None
     """Compute threads per worker; unset = all cores (embedded: cores divided by workers of the stage)."""
     log_format: Literal["text", "json"] = "text"
+
+    @field_validator("broker_url")
+    @classmethod
+    def _broker_is_known(cls, url: SecretStr | None) -> SecretStr | None:
+        # Celery would take a bare host name for a RabbitMQ, and wait for it.
+        if url is not None and not url.get_secret_value().startswith(_BROKERS):
+            raise ValueError(
+                f"expected a URL that begins with {', '.join(_BROKERS[:-1])} or {_BROKERS[-1]}, "
+                "e.g. redis://:password@host:6379/0"
+            )
+        return url
 
     @model_validator(mode="after")
     def _lease_outlives_heartbeats(self) -> Settings:
@@ -103,5 +117,7 @@ def load_settings() -> Settings:
         for detail in error.errors(include_url=False):
             name = "_".join(["ARITH", *(str(part).upper() for part in detail["loc"])])
             message = str(detail["msg"]).removeprefix("Value error, ")
-            lines.append(f"{name}={detail['input']!r}: {message}" if detail["loc"] else message)
+            # A URL may hold a password, however badly it is written.
+            found = "" if name.endswith("_URL") else f"={detail['input']!r}"
+            lines.append(f"{name}{found}: {message}" if detail["loc"] else message)
         raise UserError("\n".join(lines)) from None

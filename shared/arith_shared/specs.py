@@ -21,7 +21,7 @@ Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 class _Frozen(BaseModel):
-    # A tuple in the model is a list in YAML and JSON; apart from that nothing is converted silently.
+    # Pydantic's lax mode on purpose: a tuple is a list in YAML and JSON, and PyYAML takes 1e-3 for a text.
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
@@ -239,6 +239,8 @@ def _explain(detail: Mapping[str, Any]) -> str:
     path = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
         return f"{path}: unknown field{_nearest(location)}"
+    if detail["type"] == "model_type":
+        return f"{path}: expected a group of fields, found {detail['input']!r}"
     message = str(detail["msg"]).removeprefix("Value error, ")
     if not path:
         return message
@@ -247,13 +249,23 @@ def _explain(detail: Mapping[str, Any]) -> str:
 
 
 def _nearest(location: Sequence[str]) -> str:
-    """Name the valid field that comes closest to the last part of `location`."""
-    model: type[BaseModel] = Spec
-    for name in location[:-1]:
-        annotation = model.model_fields[name].annotation
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return ""
-        model = annotation
-    names = sorted(model.model_fields)
-    close = difflib.get_close_matches(location[-1], names, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else f"; valid fields are {', '.join(names)}"
+    """Name the field of that name in another group, else the one in the same group that comes closest."""
+    *group, name = location
+    paths = [path.split(".") for path in field_paths()]
+    if elsewhere := [path for path in paths if path[-1] == name]:
+        return f"; did you mean {'.'.join(elsewhere[0])}?"
+    siblings = sorted({path[len(group)] for path in paths if path[: len(group)] == group})
+    close = difflib.get_close_matches(name, siblings, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else f"; valid fields are {', '.join(siblings)}"
+
+
+def field_paths(model: type[BaseModel] = Spec, prefix: str = "") -> list[str]:
+    """The dotted path of every value of a spec, e.g. ``probe.mlp.epochs``."""
+    paths = []
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            paths += field_paths(kind, f"{prefix}{name}.")
+        else:
+            paths.append(f"{prefix}{name}")
+    return paths

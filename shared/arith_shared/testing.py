@@ -20,7 +20,8 @@ from arith_shared.ledger.reconcile import Message
 from arith_shared.specs import Spec, parse_spec
 from arith_shared.work import Context, Outcome, Row, Unit
 
-#: What a fake handler does besides its work, as JSON by unit key: {"model": {"sleep_s": 5}}.
+#: Names a JSON file that says what a fake handler does besides its work, by unit key, on the first attempt or
+#: the first few: {"model": {"sleep_s": 5, "attempts": 2}}; also {"kill": true} and {"raise": "message"}.
 FAULTS = "ARITH_TEST_FAULTS"
 
 
@@ -69,7 +70,8 @@ def fake_handler(spec: Spec, unit: Unit, context: Context) -> Outcome:
 
 
 def _misbehave(unit: Unit, context: Context) -> None:
-    fault = json.loads(os.environ.get(FAULTS, "{}")).get(unit.key, {})
+    path = os.environ.get(FAULTS)
+    fault = json.loads(Path(path).read_text(encoding="utf-8")).get(unit.key, {}) if path else {}
     if unit.attempt > fault.get("attempts", 1):
         return
     if fault.get("kill"):

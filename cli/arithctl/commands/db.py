@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import click
 
 
@@ -17,8 +19,8 @@ def upgrade() -> None:
     from arith_shared.ledger.database import Database
     from arith_shared.settings import load_settings
 
-    database = Database(load_settings().database)
-    click.echo(f"{database.where}: schema {schema.upgrade(database)}")
+    with closing(Database(load_settings().database)) as database:
+        click.echo(f"{database.where}: schema {schema.upgrade(database)}")
 
 
 @db.command(epilog="Example:  arithctl db current")
@@ -35,7 +37,7 @@ def current() -> None:
             f"{settings.home / 'arith.db'}: not there yet (made by the first submit; newest schema {newest})"
         )
         return
-    database = Database(settings.database)
-    version = schema.current_version(database)
-    note = "current" if version == newest else f"this arithctl needs {newest}: run `arithctl db upgrade`"
-    click.echo(f"{database.where}: schema {version or 'none'} ({note})")
+    with closing(Database(settings.database)) as database:
+        version = schema.current_version(database)
+        note = "current" if version == newest else f"this arithctl needs {newest}: run `arithctl db upgrade`"
+        click.echo(f"{database.where}: schema {version or 'none'} ({note})")

@@ -29,7 +29,7 @@ def logs(run: str, follow: bool, errors: bool) -> None:
                 for event in views.events(session, found.id, after=seen):
                     seen = event.id
                     at = datetime.datetime.fromtimestamp(event.at, datetime.UTC)
-                    click.echo(f"{at:%Y-%m-%d %H:%M:%S}Z  {event.kind:<16} {event.message}")
+                    click.echo(f"{at:%Y-%m-%d %H:%M:%S}Z  {event.kind:<16} {event.message}".rstrip())
             if not follow or found.state in RUN_OVER:
                 break
             time.sleep(1.0)

@@ -109,9 +109,11 @@ class Workers:
     def _start(self, slot: Slot) -> subprocess.Popen[bytes]:
         arguments = queue.worker_arguments(MODULES[slot.queue], slot.queue, slot.name)
         threads = str(self._settings.threads or slot.threads)
+        # The two belong together: one of ours beside one of the user's might not fit.
+        times = {} if self._settings.model_fields_set & {"heartbeat_s", "lease_s"} else _EMBEDDED_TIMES
         env = {
             **_COMPUTE,
-            **_EMBEDDED_TIMES,
+            **times,
             **os.environ,
             "ARITH_HOME": str(self._settings.home.absolute()),
             "ARITH_THREADS": threads,

@@ -53,10 +53,25 @@ def load(name: str) -> Recipe:
     raise SpecError(f"unknown recipe {name!r}; {hint} (a file of your own must end in .yaml)")
 
 
+class _Loader(yaml.SafeLoader):
+    """PyYAML keeps the last of two equal keys and forgets the first without a word; this loader refuses."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            name = str(key.value)
+            if name in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{name} stands here for the second time", key.start_mark
+                )
+            seen.add(name)
+        return super().construct_mapping(node, deep)
+
+
 def _read(path: Path) -> Recipe:
     try:
         text = path.read_text(encoding="utf-8")
-        data = yaml.safe_load(text)
+        data = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"{path}: cannot be read: {error}") from None
     except yaml.YAMLError as error:

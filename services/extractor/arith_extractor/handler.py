@@ -13,7 +13,7 @@ from torch import Tensor
 from arith_extractor.capture import LAST_LAYER, capture
 from arith_extractor.verdict import solved
 from arith_model.devices import choose_device, device_name
-from arith_model.transformer import load_model
+from arith_model.transformer import build_for, load_model
 from arith_shared.problems import Encoded, Problems, encode, probed_tokens, sample, texts
 from arith_shared.store.states import ProblemTable, ShardBuilder
 from arith_shared.work import Artifact, Context, Outcome, Progress, Unit
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from arith_shared.specs import Spec
 
-#: The model of this process's last shard, by digest and precision: the next one is nearly always of the same
+#: The model of this process's last shard, by digest, weights and precision: the next one is nearly always of the same
 #: run. At most one is held, since two large LMs would not fit on one device.
-_held: dict[tuple[str, str], PreTrainedModel] = {}
+_held: dict[tuple[str, str, str], PreTrainedModel] = {}
 
 
 def handle(spec: Spec, unit: Unit, context: Context) -> Outcome:
@@ -34,14 +34,25 @@ def handle(spec: Spec, unit: Unit, context: Context) -> Outcome:
     Raises HalfPrecisionError when a state does not fit into `extract.dtype`.
     """
     (artifact,) = context.inputs["train"]
-    split, start, count = (unit.payload[name] for name in ("split", "start", "count"))
+    weights, split, start, count = (unit.payload[name] for name in ("weights", "split", "start", "count"))
+    # An LM before training solves next to nothing: as a control it is read on all problems.
+    keep_all = spec.extract.keep == "all" or weights == "untrained"
     problems = sample(spec.task.evaluation(), split, start, count, seed=spec.seed)
-    extraction = _Extraction.of(spec, _model(artifact, spec.extract.precision), count)
-    table = _problem_table(spec, problems, extraction.run(problems, context.progress))
-    meta = {"model": artifact.digest, "split": split, "keep": spec.extract.keep, "last_layer": LAST_LAYER}
+    model = _model(artifact, spec, weights)
+    extraction = _Extraction.of(spec, model, count, keep_all)
+    table = _problem_table(spec, problems, extraction.run(problems, context.progress), keep_all)
+    meta = {
+        # Untrained weights follow from the spec, whatever model was trained from them.
+        "model": artifact.digest if weights == "trained" else weights,
+        "weights": weights,
+        "split": split,
+        "keep": "all" if keep_all else "solved",
+        "last_layer": LAST_LAYER,
+    }
     extraction.builder.write(context.output, table, meta)
     return Outcome(
         meta={
+            "weights": weights,
             "split": split,
             "start": start,
             "tried": count,
@@ -62,10 +73,11 @@ class _Extraction:
     model: PreTrainedModel
     layers: tuple[int, ...]
     positions: int
+    keep_all: bool
     builder: ShardBuilder
 
     @classmethod
-    def of(cls, spec: Spec, model: PreTrainedModel, capacity: int) -> _Extraction:
+    def of(cls, spec: Spec, model: PreTrainedModel, capacity: int, keep_all: bool) -> _Extraction:
         (layout,) = spec.task.evaluation().layouts
         labels = [token.label for token in probed_tokens(layout, spec.task.chain)]
         wanted = spec.extract.layers
@@ -75,7 +87,7 @@ class _Extraction:
         )
         width = model.config.hidden_size
         builder = ShardBuilder(layers, labels, width, capacity, spec.extract.dtype, layout.variables)
-        return cls(spec, model, layers, len(labels), builder)
+        return cls(spec, model, layers, len(labels), keep_all, builder)
 
     def run(self, problems: Problems, progress: Progress) -> NDArray[np.bool_]:
         """Pass all problems through the LM, batch by batch; bool[problem]: which it solved."""
@@ -94,16 +106,22 @@ class _Extraction:
     def _batch(self, ids: Tensor, question_length: int) -> NDArray[np.bool_]:
         captured = capture(self.model, ids, question_length, self.layers, self.positions)
         verdict = solved(captured.predicted, ids, question_length)
-        states = captured.states if self.spec.extract.keep == "all" else captured.states[:, verdict]
+        states = captured.states if self.keep_all else captured.states[:, verdict]
         self.builder.add(states.float().cpu().numpy())
         return verdict.cpu().numpy()
 
 
-def _model(artifact: Artifact, precision: str) -> PreTrainedModel:
-    name = (artifact.digest, precision)
+def _model(artifact: Artifact, spec: Spec, weights: str) -> PreTrainedModel:
+    precision: str = spec.extract.precision
+    name = (artifact.digest, weights, precision)
     if name not in _held:
         _held.clear()
-        _held[name] = load_model(artifact.path, getattr(torch, precision), choose_device())
+        dtype, device = getattr(torch, precision), choose_device()
+        _held[name] = (
+            load_model(artifact.path, dtype, device)
+            if weights == "trained"
+            else build_for(spec).to(device=device, dtype=dtype).eval()
+        )
     return _held[name]
 
 
@@ -118,12 +136,14 @@ def _common_length(encoded: Encoded) -> int:
     return int(encoded.question_length[0])
 
 
-def _problem_table(spec: Spec, problems: Problems, verdicts: NDArray[np.bool_]) -> ProblemTable:
+def _problem_table(
+    spec: Spec, problems: Problems, verdicts: NDArray[np.bool_], keep_all: bool
+) -> ProblemTable:
     written = texts(problems, spec.task.evaluation(), spec.task.chain)
     return ProblemTable(
         index=problems.index,
         solved=verdicts,
-        kept=verdicts | (spec.extract.keep == "all"),
+        kept=verdicts | keep_all,
         values=problems.values,
         text=[question + output for question, output in written],
     )

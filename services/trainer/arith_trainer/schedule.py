@@ -11,6 +11,6 @@ def learning_rate(step: int, *, steps: int, warmup: int, peak: float, final_frac
     The first step already learns; the last one reaches `final_fraction` of the peak.
     """
     if step < warmup:
-        return peak * (step + 1) / warmup
+        return peak * ((step + 1) / warmup)
     done = (step - warmup + 1) / (steps - warmup)
     return peak * (final_fraction + (1.0 - final_fraction) * 0.5 * (1.0 + math.cos(math.pi * done)))

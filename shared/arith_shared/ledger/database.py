@@ -6,18 +6,22 @@ never fail half-way for want of a lock. Readers use WAL snapshots and never wait
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
 from arith_shared.errors import UnreachableError, UserError
 
+_SQLITE = "sqlite"
+#: Databases and drivers that the ledger's SQL is written for.
+_DRIVERS = (_SQLITE, "postgresql", "postgresql+psycopg")
 #: Seconds that a SQLite writer waits for another one; transactions here take milliseconds.
 _SQLITE_BUSY_S = 30
 
@@ -26,18 +30,17 @@ class Database:
     """A database to read from and to change in transactions; safe to share between threads."""
 
     def __init__(self, url: str) -> None:
-        """Connect lazily to `url` (SQLAlchemy form); raise UserError if it is not a URL."""
-        try:
-            parsed = make_url(url)
-        except ArgumentError:
-            raise UserError(
-                "ARITH_DATABASE_URL is not a database URL; expected e.g. postgresql+psycopg://user:password@host/arith"
-            ) from None
-        self.is_sqlite = parsed.get_backend_name() == "sqlite"
+        """Connect lazily to `url` (SQLAlchemy form).
+
+        Raises UserError unless it names a database that this code speaks to, and UnreachableError where the
+        folder of a SQLite file cannot be made.
+        """
+        parsed = _parse(url)
+        self.is_sqlite = parsed.drivername == _SQLITE
         self.where = parsed.render_as_string(hide_password=True)
         if self.is_sqlite:
             if parsed.database:
-                Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+                _make_folder(Path(parsed.database).parent)
             self.engine = create_engine(parsed, connect_args={"timeout": _SQLITE_BUSY_S})
             _configure_sqlite(self.engine)
         else:
@@ -67,6 +70,26 @@ class Database:
     def close(self) -> None:
         """Close all pooled connections."""
         self.engine.dispose()
+
+
+def _parse(url: str) -> URL:
+    with contextlib.suppress(ArgumentError):
+        parsed = make_url(url)
+        if parsed.drivername in _DRIVERS:
+            return parsed
+    raise UserError(
+        f"ARITH_DATABASE_URL is not a database URL that begins with {' or '.join(_DRIVERS)}; "
+        "expected e.g. postgresql+psycopg://user:password@host/arith"
+    )
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UnreachableError(
+            f"database folder {folder}: {error}; set ARITH_HOME or ARITH_DATABASE_URL to another place"
+        ) from error
 
 
 def _configure_sqlite(engine: Engine) -> None:

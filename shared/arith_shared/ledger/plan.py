@@ -242,15 +242,14 @@ def _planned_shard(spec: Spec, model_digest: str, payload: dict[str, Any]) -> Pl
 
 
 def _plan_probe(session: Session, run_id: str, spec: Spec) -> list[Planned]:
-    shard_keys = [shard.key for shard in artifacts_of(session, run_id, "extract")]
-    return [
-        Planned(
-            f"{payload['weights']}/layer-{payload['layer']:02d}/position-{payload['positions'][0]:03d}",
-            payload,
-            keys.probe_key(spec, shard_keys, payload),
-        )
-        for payload in probe_units(spec)
-    ]
+    shards = artifacts_of(session, run_id, "extract")
+    planned = []
+    for payload in probe_units(spec):
+        weights, layer, first = payload["weights"], payload["layer"], payload["positions"][0]
+        read = [shard.key for shard in shards if shard.meta["weights"] == weights]
+        key = f"{weights}/layer-{layer:02d}/position-{first:03d}"
+        planned.append(Planned(key, payload, keys.probe_key(spec, read, payload)))
+    return planned
 
 
 def _plan_summary(session: Session, run_id: str, spec: Spec) -> list[Planned]:

@@ -35,8 +35,7 @@ def submit(
     priority: int = 0,
 ) -> Run:
     """Insert a run with its stages and first units; nothing exists if the transaction does not commit."""
-    if not RECIPE_NAME.fullmatch(recipe):
-        raise UserError(f"recipe name {recipe!r}: expected up to 50 lower-case letters, digits and hyphens")
+    check_recipe_name(recipe)
     run = Run(
         id=f"{recipe}-{''.join(secrets.choice(_ALPHABET) for _ in range(_ID_LENGTH))}",
         recipe=recipe,
@@ -53,6 +52,14 @@ def submit(
     record(session, run.id, "submitted", f"recipe {recipe}, seed {spec.seed}")
     plan.open_first_stage(session, run, spec)
     return run
+
+
+def check_recipe_name(name: str) -> None:
+    """Raise UserError unless `name` can be part of a run's id."""
+    if not RECIPE_NAME.fullmatch(name):
+        raise UserError(
+            f"recipe name {name!r}: expected up to 50 lower-case letters, digits and hyphens; rename the file"
+        )
 
 
 def find(session: Session, text: str) -> Run:

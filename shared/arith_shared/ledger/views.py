@@ -12,6 +12,8 @@ from sqlalchemy.orm import Session
 from arith_shared.ledger.clock import now
 from arith_shared.ledger.tables import RESULT_TABLES, Attempt, Event, Run, Stage, Unit, Worker
 
+#: Part of a stage that must be done before its pace says anything about the rest.
+_ETA_FROM = 0.03
 #: Bookkeeping columns that are no part of a published table.
 _HIDDEN = {"run_id", "unit_id", "attempt"}
 
@@ -127,7 +129,7 @@ def _stage_view(session: Session, stage: Stage) -> StageView:
     )
     fresh = stage.done - stage.reused + partial
     eta = None
-    if stage.state == "open" and elapsed and fresh > 0:
+    if stage.state == "open" and elapsed and fresh > _ETA_FROM * stage.total:
         eta = elapsed * (stage.total - stage.done - partial) / fresh
     rate = sum(unit.progress_done / max(seconds, 1e-3) for unit, seconds, _ in running)
     first = running[0][0] if running else None
@@ -135,11 +137,17 @@ def _stage_view(session: Session, stage: Stage) -> StageView:
         name=stage.name, state=stage.state, total=stage.total, done=stage.done, reused=stage.reused,
         failed=stage.failed, running=len(running), waiting=waiting, fraction=fraction, elapsed_s=elapsed,
         eta_s=eta,
-        progress=f"{first.progress_done:,.0f}/{first.progress_total:,.0f} {first.progress_unit}" if first else "",
+        progress=_progress(first),
         rate=rate if rate > 0 else None, rate_unit=first.progress_unit if first else "",
         note=first.progress_note if first else "",
         device=", ".join(sorted({device for _, _, device in running if device})),
     )  # fmt: skip
+
+
+def _progress(unit: Unit | None) -> str:
+    if unit is None or not unit.progress_total:
+        return ""
+    return f"{unit.progress_done:,.0f}/{unit.progress_total:,.0f} {unit.progress_unit}"
 
 
 def table(session: Session, run_id: str, name: str) -> list[dict[str, Any]]:

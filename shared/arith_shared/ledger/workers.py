@@ -46,6 +46,11 @@ def retire(session: Session, worker_id: str) -> None:
     session.execute(update(Worker).where(Worker.id == worker_id).values(draining=True))
 
 
+def forget(session: Session, worker_id: str) -> None:
+    """Remove a worker that has stopped in good order."""
+    session.execute(delete(Worker).where(Worker.id == worker_id))
+
+
 def slots(session: Session) -> dict[str, int]:
     """Live, non-draining workers per queue."""
     query = (

@@ -30,7 +30,7 @@ from typing import Any, get_args
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from arith_shared.errors import ArtifactError, MissingExtraError, UnreachableError
+from arith_shared.errors import ArtifactError, ArtifactRootError, MissingExtraError, UnreachableError
 from arith_shared.store.manifest import (
     MANIFEST,
     FileEntry,
@@ -178,11 +178,18 @@ class ArtifactStore:
         if not self._is_local:
             return None
         existing = next(folder for folder in (self._here, *self._here.parents) if folder.exists())
-        return shutil.disk_usage(existing).free
+        usage = shutil.disk_usage(existing)
+        # A pseudo file system such as /proc has no size: nothing is known, rather than nothing free.
+        return usage.free if usage.total else None
 
     def check_writable(self) -> None:
-        """Write and delete a small file. Raises UnreachableError with the remedy when that fails."""
+        """Write a small file and leave nothing behind, not even a folder.
+
+        Raises ArtifactRootError (a folder) or UnreachableError (elsewhere) with the remedy when that fails.
+        """
         folder = f"{self._root}/{_WORKSPACES}"
+        here = self._here / _WORKSPACES
+        made = [path for path in (here, *here.parents) if not path.exists()]
         probe = f"{folder}/check-{secrets.token_hex(8)}"
         try:
             self._here.mkdir(parents=True, exist_ok=True)
@@ -190,11 +197,16 @@ class ArtifactStore:
             self._fs.pipe_file(probe, b"arith")
             self._fs.rm_file(probe)
         except Exception as error:  # File systems of others raise what they like.
+            kind = ArtifactRootError if self._is_local else UnreachableError
             remedy = f"chmod u+w {self._root}, or" if self._is_local else "check the credentials, or"
-            raise UnreachableError(
+            raise kind(
                 f"artifact root {self.url}: expected to write there, found {error}; "
                 f"{remedy} set ARITH_ARTIFACTS to another place"
             ) from error
+        finally:
+            for path in made:
+                with contextlib.suppress(OSError):  # Others may have put something into it meanwhile.
+                    path.rmdir()
 
     def _at(self, path: str) -> str:
         return f"{self._root}/{check_path(path)}"

@@ -9,6 +9,7 @@ import torch
 
 from arith_extractor import handler
 from arith_extractor.handler import handle
+from arith_model.transformer import build_for
 from arith_shared.errors import CancelledError, HalfPrecisionError
 from arith_shared.problems import encode, sample
 from arith_shared.store.states import StateReader
@@ -28,10 +29,10 @@ def model_artifact(lm, tmp_path_factory):
 def extract(model_artifact, tmp_path):
     """Run the handler on a range; returns the shard's folder and the outcome."""
 
-    def run(spec, start=0, count=COUNT, artifact=model_artifact, progress=None):
+    def run(spec, start=0, count=COUNT, artifact=model_artifact, progress=None, weights="trained"):
         output = tmp_path / f"{len(list(tmp_path.iterdir()))}"
         output.mkdir()
-        unit = Unit("run", "extract", f"probe/{start}", 1, {"split": "probe", "start": start, "count": count})
+        unit = Unit("run", "extract", f"probe/{start}", 1, {"weights": weights, "split": "probe", "start": start, "count": count})
         extra = {"progress": progress} if progress else {}
         context = Context({"train": [artifact]}, output, tmp_path, **extra)
         return output, handle(spec, unit, context)
@@ -73,6 +74,7 @@ def test_the_solved_problems_are_those_that_generation_solves(extract, spec, gre
     assert table(folder)["index"] == list(range(COUNT))
     np.testing.assert_array_equal(StateReader([folder], COUNT).indices, np.flatnonzero(solved))
     assert outcome.meta == {
+        "weights": "trained",
         "split": "probe",
         "start": 0,
         "tried": COUNT,
@@ -201,3 +203,15 @@ def test_states_beyond_float16_stop_the_unit_with_the_remedy(extract, spec, lm, 
     with pytest.raises(HalfPrecisionError, match=r"layer 2, position 0 \(A\): .*set extract.dtype=bfloat16"):
         extract(changed(spec, keep="all"), artifact=loud)
     extract(changed(spec, keep="all", dtype="bfloat16"), artifact=loud)
+
+
+def test_the_untrained_control_reads_the_lm_as_it_was_before_training_on_all_problems(extract, spec):
+    folder, outcome = extract(spec, weights="untrained")
+    assert outcome.meta["weights"] == "untrained"
+    assert outcome.meta["kept"] == outcome.meta["tried"] == COUNT
+    problems = sample(spec.task.evaluation(), "probe", 0, COUNT, spec.seed)
+    ids = torch.from_numpy(encode(problems, spec.task.evaluation(), spec.task.chain).ids)
+    with torch.inference_mode():
+        expected = build_for(spec).eval()(ids[:, :-1], output_hidden_states=True).hidden_states[1][:, 3]
+    found = StateReader([folder], COUNT).matrix(1, 3)
+    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-3, atol=1e-3)

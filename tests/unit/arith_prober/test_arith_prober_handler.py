@@ -51,7 +51,7 @@ def hidden_states(problems, seed):
     return states.astype(np.float32)
 
 
-def write_shard(folder, split, start, count, solved_share=0.9):
+def write_shard(folder, split, start, count, solved_share=0.9, weights="trained"):
     problems = sample(DISTRIBUTION, split, start, count, SPEC.seed)
     solved = np.random.default_rng(start).random(count) < solved_share
     builder = ShardBuilder(range(4), LABELS, WIDTH, count, "bfloat16", DISTRIBUTION.layouts[0].variables)
@@ -60,6 +60,7 @@ def write_shard(folder, split, start, count, solved_share=0.9):
     folder.mkdir()
     builder.write(folder, table, {"model": "0" * 32})
     meta = {
+        "weights": weights,
         "split": split,
         "start": start,
         "tried": count,
@@ -78,8 +79,8 @@ def shards(tmp_path_factory):
 
 @pytest.fixture
 def probe(shards, tmp_path):
-    def run(layer, positions, spec=SPEC, shards=shards, progress=lambda *_: None):
-        unit = Unit("run", "probe", "key", 1, {"layer": layer, "positions": positions})
+    def run(layer, positions, spec=SPEC, shards=shards, progress=lambda *_: None, weights="trained"):
+        unit = Unit("run", "probe", "key", 1, {"weights": weights, "layer": layer, "positions": positions})
         return handle(spec, unit, Context({"extract": shards}, tmp_path, tmp_path, progress)).rows["scores"]
 
     return run
@@ -246,3 +247,14 @@ def test_a_summary_is_made_from_the_stored_rows_of_all_blocks(probe, shards, tmp
         -1,
     )
     assert json.loads(json.dumps(rows, allow_nan=False)) == rows
+
+
+def test_the_untrained_lm_is_read_from_its_own_shards_by_ridge_under_a_name_of_its_own(
+    probe, shards, tmp_path_factory
+):
+    root = tmp_path_factory.mktemp("untrained")
+    ranges = [("probe", 0, 500), ("test", 0, 250)]
+    own = [write_shard(root / split, split, start, count, weights="untrained") for split, start, count in ranges]
+    rows = probe(1, [4], shards=[*shards, *own], weights="untrained")
+    assert {row["family"] for row in rows} == {"ridge@untrained"}
+    assert [row["value"] for row in rows] != [row["value"] for row in probe(1, [4]) if row["family"] == "ridge"]

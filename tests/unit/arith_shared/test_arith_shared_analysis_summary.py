@@ -54,3 +54,10 @@ def test_emergence_is_counted_from_the_equations_of_the_layout(tables):
 def test_a_split_that_was_never_tried_has_no_accuracy():
     found = summarize(layout=LAYOUTS["level-1"], threshold=0.9, shards=SHARDS[:1], scores=[])
     assert [each["name"] for each in found["summary"]] == ["accuracy_probe_split"]
+
+
+def test_an_untrained_lm_has_its_own_rows_and_never_emerges():
+    scores = [{**row(1, 6, "A", 0.95), "family": "ridge@untrained"}]
+    found = summarize(layout=LAYOUTS["level-1"], threshold=0.9, shards=[], scores=scores)
+    assert [each["name"] for each in found["summary"]] == ["untrained/ridge/A", "untrained/ridge/B"]
+    assert found["emergence"] == []

@@ -14,7 +14,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from arith_shared.errors import ArtifactError, MissingExtraError, UnreachableError
+from arith_shared.errors import ArtifactError, ArtifactRootError, MissingExtraError
 from arith_shared.store.artifacts import ArtifactStore
 from arith_shared.store.manifest import MANIFEST, artifact_path
 
@@ -208,7 +208,7 @@ def test_a_writable_root_passes_the_check_and_stays_empty(store):
 def test_a_root_that_cannot_be_written_is_named_with_the_remedy(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     store = ArtifactStore(str(tmp_path / "file" / "root"))
-    with pytest.raises(UnreachableError, match=r"file/root: expected to write .*ARITH_ARTIFACTS"):
+    with pytest.raises(ArtifactRootError, match=r"file/root: expected to write .*ARITH_ARTIFACTS"):
         store.check_writable()
 
 
@@ -309,7 +309,7 @@ def test_a_disk_too_full_for_the_manifest_publishes_nothing(small_disk):
 
 def test_a_read_only_disk_is_named_with_the_remedy(small_disk):
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
-    with pytest.raises(UnreachableError, match=r"Read-only file system.*chmod u\+w"):
+    with pytest.raises(ArtifactRootError, match=r"Read-only file system.*chmod u\+w"):
         ArtifactStore(str(small_disk)).check_writable()
 
 

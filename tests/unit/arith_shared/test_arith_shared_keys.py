@@ -1,0 +1,144 @@
+"""A content key changes with everything that determines the artifact and with nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import pytest
+
+from arith_shared import keys
+from arith_shared.specs import Spec, apply_overrides, field_paths, parse_spec
+
+TRAIN, UNTRAINED, EXTRACT, PROBE, SUMMARY = "train", "untrained", "extract", "probe", "summary"
+#: What only changes speed, or how the work is cut into units (the cut itself is in the units' payloads).
+NOTHING: set[str] = set()
+LM = {TRAIN, UNTRAINED}
+
+#: Every field of a spec: another possible value, and the keys that it enters directly. What it changes
+#: indirectly, through the digest of the weights or the keys of shards, is not repeated.
+FIELDS: dict[str, tuple[Any, set[str]]] = {
+    "seed": (1, {TRAIN, UNTRAINED, EXTRACT, PROBE, SUMMARY}),
+    "task.layout": ("level-5", {TRAIN, UNTRAINED, EXTRACT}),
+    "task.training": ("general", {TRAIN, UNTRAINED}),
+    "task.lengths": ("uniform", {TRAIN}),
+    "task.max_number": (9, {TRAIN, UNTRAINED, EXTRACT}),
+    "task.names": (20, {TRAIN, UNTRAINED, EXTRACT}),
+    "task.chain": ("short", {TRAIN, UNTRAINED, EXTRACT}),
+    "lm.layers": (4, LM),
+    "lm.heads": (8, LM),
+    "lm.width": (512, LM),
+    "lm.ffn": (512, LM),
+    "lm.dropout": (0.0, LM),
+    "lm.attention_dropout": (0.1, LM),
+    "lm.init_std": (0.1, LM),
+    "lm.position_std": (0.1, LM),
+    "lm.number_embeddings": ("random", LM),
+    "lm.embedding_std": (0.1, LM),
+    "lm.freeze_embeddings": (False, LM),
+    "lm.tie_head": (True, LM),
+    "lm.training.problems": (100, {TRAIN}),
+    "lm.training.epochs": (1, {TRAIN}),
+    "lm.training.batch_tokens": (100, {TRAIN}),
+    "lm.training.optimizer": ("adamw", {TRAIN}),
+    "lm.training.weight_decay": (0.1, {TRAIN}),
+    "lm.training.betas": ([0.9, 0.98], {TRAIN}),
+    "lm.training.eps": (1e-6, {TRAIN}),
+    "lm.training.lr": (1e-3, {TRAIN}),
+    "lm.training.warmup_steps": (5, {TRAIN}),
+    "lm.training.final_lr_fraction": (0.1, {TRAIN}),
+    "lm.training.clip": (2.0, {TRAIN}),
+    "lm.training.loss": ("sequence", {TRAIN}),
+    "lm.training.precision": ("float32", {TRAIN}),
+    # When and on what the validation accuracy is measured decides where training stops, and is in its log.
+    "lm.training.evaluate_every": (5, {TRAIN}),
+    "lm.training.evaluate_problems": (5, {TRAIN}),
+    "lm.training.stop_at_accuracy": (0.9, {TRAIN}),
+    "lm.training.checkpoint_every_s": (5.0, NOTHING),
+    "extract.n_train": (20, {PROBE}),
+    "extract.n_eval": (20, {PROBE}),
+    "extract.shard_problems": (100, NOTHING),
+    "extract.max_tries": (9.0, NOTHING),
+    "extract.keep": ("all", {EXTRACT}),
+    "extract.precision": ("bfloat16", {EXTRACT}),
+    "extract.dtype": ("bfloat16", {EXTRACT}),
+    "extract.layers": ([0, 1], {EXTRACT}),
+    # The sums of a matrix product, and so the last bits of a state, depend on how many rows it has.
+    "extract.batch_problems": (7, {EXTRACT}),
+    "probe.families": (["ridge"], {PROBE}),
+    "probe.mlp.epochs": (60, {PROBE}),
+    "probe.mlp.lr": (1e-2, {PROBE}),
+    "probe.ridge.penalties": ([1.0], {PROBE}),
+    "probe.controls": (3, {PROBE}),
+    "probe.untrained": (True, {PROBE}),
+    "probe.resamples": (10, {PROBE}),
+    "probe.block_positions": (2, NOTHING),
+    "probe.threshold": (0.8, {SUMMARY}),
+}
+#: Values without which another value would not be possible.
+ALSO = {"lm.tie_head": [("lm.freeze_embeddings", False)]}
+#: Fields that have one value only.
+FIXED = {"lm.kind"}
+
+
+def all_keys(spec: Spec) -> dict[str, str]:
+    payload = {"split": "probe", "start": 0, "count": 10}
+    return {
+        TRAIN: keys.train_key(spec),
+        UNTRAINED: keys.untrained_digest(spec),
+        EXTRACT: keys.extract_key(spec, "digest", payload),
+        PROBE: keys.probe_key(spec, ["shard"], {"layer": 0, "positions": [0]}),
+        SUMMARY: keys.summary_key(spec, ["block"]),
+    }
+
+
+def test_every_field_of_a_spec_is_classified_here():
+    assert FIELDS.keys() | FIXED == set(field_paths())
+
+
+@pytest.mark.parametrize("path", FIELDS)
+def test_a_field_enters_exactly_the_keys_of_what_it_determines(path):
+    value, expected = FIELDS[path]
+    base = parse_spec(apply_overrides({}, ALSO.get(path, [])))
+    changed = parse_spec(apply_overrides({}, [*ALSO.get(path, []), (path, value)]))
+    before, after = all_keys(base), all_keys(changed)
+    assert {name for name in before if before[name] != after[name]} == expected
+
+
+def test_a_key_depends_on_its_payload_and_on_what_it_is_made_from():
+    spec = Spec()
+    payload = {"split": "probe", "start": 0, "count": 10}
+    shard = keys.extract_key(spec, "digest", payload)
+    assert shard != keys.extract_key(spec, "other weights", payload)
+    assert shard != keys.extract_key(spec, "digest", {**payload, "start": 10})
+    block = keys.probe_key(spec, ["a", "b"], {"layer": 0})
+    assert block != keys.probe_key(spec, ["b", "a"], {"layer": 0})
+    assert block != keys.probe_key(spec, ["a", "b"], {"layer": 1})
+    assert keys.summary_key(spec, ["a"]) != keys.summary_key(spec, ["a", "b"])
+
+
+def test_another_schema_number_gives_other_keys(monkeypatch):
+    before = all_keys(Spec())
+    monkeypatch.setattr(keys, "SCHEMA", {stage: number + 1 for stage, number in keys.SCHEMA.items()})
+    assert not before.items() & all_keys(Spec()).items()
+
+
+def test_stages_with_equal_determinants_have_different_keys():
+    assert keys.content_key("train", x=1) != keys.content_key("extract", x=1)
+
+
+def test_keys_do_not_depend_on_the_order_in_which_values_are_given():
+    text = keys.canonical_json({"b": [1, 2.5], "a": {"d": None, "c": "ä"}})
+    assert text == '{"a":{"c":"\\u00e4","d":null},"b":[1,2.5]}'
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        keys.canonical_json(float("nan"))
+
+
+def test_a_key_is_the_beginning_of_a_sha256_in_hexadecimal():
+    text = f'{{"schema":{keys.SCHEMA["train"]},"stage":"train","x":1}}'
+    assert keys.content_key("train", x=1) == hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def test_equal_specs_have_equal_keys_however_they_were_written():
+    assert keys.spec_key(parse_spec({})) == keys.spec_key(parse_spec({"lm": {"layers": 8}, "seed": 0}))
+    assert keys.spec_key(parse_spec({})) != keys.spec_key(parse_spec({"seed": 1}))
