@@ -76,7 +76,8 @@ def test_dropout_is_off_meanwhile_and_back_on_afterwards(model, case):
     expected = accuracy(model, encoded, CPU)
     try:
         model.train()
-        model.model.decoder.dropout = 0.9
+        for layer in model.model.decoder.layers:
+            layer.dropout = 0.9
         assert accuracy(model, encoded, CPU) == expected
         assert model.training
     finally:

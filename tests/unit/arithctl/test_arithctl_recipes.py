@@ -55,7 +55,7 @@ def test_the_papers_recipe_has_the_values_of_its_tables():
 
 
 def test_listing_names_every_recipe_with_its_title(cli):
-    assert SHIPPED == [line.split()[0] for line in cli("recipes").out.splitlines()]
+    assert [line.split()[0] for line in cli("recipes").out.splitlines()] == SHIPPED
     listed = cli("recipes", "--json").json
     assert [row["recipe"] for row in listed] == SHIPPED
     assert all(row["title"] for row in listed)
