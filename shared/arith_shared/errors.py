@@ -55,8 +55,8 @@ class HalfPrecisionError(UserError):
     """Raised when a hidden state does not fit into the requested half-precision dtype."""
 
 
-class DivergedError(ArithError):
-    """Raised when the training loss is no longer finite; names the step."""
+class DivergedError(UserError):
+    """Raised when the training loss is no longer finite; names the step. The same would happen again."""
 
 
 class InterruptedUnitError(ArithError):

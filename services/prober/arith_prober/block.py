@@ -17,10 +17,10 @@ import torch
 from numpy.typing import NDArray
 
 from arith_model.devices import choose_device
+from arith_model.seeds import derive_seed
 from arith_prober.controls import control_scores, shuffled
 from arith_prober.metrics import Correlation, Floats, pearson
 from arith_prober.probes import FAMILIES, Pulse
-from arith_prober.seeds import derive_seed
 from arith_shared.analysis.panel import UNTRAINED_SUFFIX
 from arith_shared.errors import UnsolvedError
 from arith_shared.problems import ceiling, given

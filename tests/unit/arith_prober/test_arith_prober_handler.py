@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from arith_model.seeds import derive_seed
 from arith_prober.handler import handle
 from arith_prober.probes import Mlp
-from arith_prober.seeds import derive_seed
 from arith_shared.errors import ArtifactError, UnsolvedError
 from arith_shared.problems import ceiling, probed_tokens, sample
 from arith_shared.specs import parse_spec

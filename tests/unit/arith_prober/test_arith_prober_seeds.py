@@ -2,7 +2,8 @@
 
 from itertools import product
 
-from arith_prober.seeds import derive_seed, generator
+from arith_model.seeds import derive_seed
+from arith_prober.seeds import generator
 
 
 def test_a_seed_is_the_same_on_every_machine_and_in_every_version():

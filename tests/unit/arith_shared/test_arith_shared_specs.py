@@ -53,7 +53,7 @@ def test_layers_run_from_the_embeddings_to_the_last_block(layer):
 
 
 def test_a_general_model_needs_names_for_its_longest_problems():
-    with pytest.raises(SpecError, match="names 2: .* needs 3 variable names"):
+    with pytest.raises(SpecError, match=r"names 2: .* needs 3 variable names"):
         parse_spec({"task": {"layout": "level-1", "training": "general", "names": 2}})
     assert parse_spec({"task": {"layout": "level-1", "names": 2}}).task.names == 2
 

@@ -123,7 +123,10 @@ def scored(submitted, database):
     return submitted
 
 
-SCORE_COLUMNS = ["run", "layer", "position", "token", "variable", "family", "metric", "value", "ci_low", "ci_high", "n_train", "n_eval", "ceiling", "control", "given", "status"]
+SCORE_COLUMNS = [
+    "run", "layer", "position", "token", "variable", "family", "metric", "value", "ci_low", "ci_high", "n_train",
+    "n_eval", "ceiling", "control", "given", "status",
+]  # fmt: skip
 
 
 def test_results_come_as_json_and_csv_with_all_digits_and_the_promised_columns(cli, scored):
