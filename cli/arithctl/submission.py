@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from arith_shared import queue
 from arith_shared.errors import DiskBudgetError
+from arith_shared.failpoints import reach
 from arith_shared.ledger import reconcile, runs
 from arith_shared.settings import Settings
 from arith_shared.specs import Spec
@@ -32,6 +33,7 @@ def new_run(settings: Settings, spec: Spec, *, recipe: str, name: str | None) ->
     with open_database(settings, create=True) as database:
         with database.transaction() as session:
             run = runs.submit(session, spec, recipe=recipe, name=name, provenance=provenance.collect())
+            reach("submit.before_commit")
         if sender is not None:
             reconcile.deliver(database, sender, resend_s=settings.resend_s)
         return run.id

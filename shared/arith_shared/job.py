@@ -27,6 +27,7 @@ from arith_shared.errors import (
     MissingExtraError,
     UserError,
 )
+from arith_shared.failpoints import reach
 from arith_shared.lease import Lease
 from arith_shared.ledger import plan, reconcile, units, workers
 from arith_shared.ledger.database import Database
@@ -90,6 +91,8 @@ class Worker:
                 host=socket.gethostname(),
                 lease_s=self.settings.lease_s,
             )
+            reach("claim.before_commit")
+        reach("claim.after_commit")
         if held is None:
             log.info("unit %d attempt %d: stale message dropped", unit_id, attempt)
             return
@@ -137,9 +140,12 @@ class Worker:
         scratch = self.store.scratch(held.content_key)
         with self.store.workspace(kind, held.content_key) as output:
             context = Context(self._inputs(held), output, scratch, lease)
+            reach("handler.before")
             outcome = handler(units.spec_of(held), unit, context)
+            reach("handler.after")
             _write_rows(output, outcome.rows)
             published = self.store.publish(output, kind, held.content_key, outcome.meta)
+            reach("publish.after")
         if device := outcome.meta.get("device"):
             with self.database.transaction() as session:
                 workers.set_device(session, self.worker_id, str(device))
@@ -184,12 +190,16 @@ class Worker:
         reused: bool = False,
     ) -> bool:
         with self.database.transaction() as session:
-            return units.finish(session, held, artifact, rows, reused=reused)
+            finished = units.finish(session, held, artifact, rows, reused=reused)
+            reach("finish.before_commit")
+        reach("finish.after_commit")
+        return finished
 
     def _give_back(self, held: units.Claim, error: InterruptedUnitError) -> None:
         if isinstance(error, DrainError | CancelledError):
             with self.database.transaction() as session:
                 units.release(session, held, "released" if isinstance(error, DrainError) else "cancelled")
+                reach("release.before_commit")
 
     def _fail(self, held: units.Claim, error: Exception) -> None:
         message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
@@ -203,6 +213,7 @@ class Worker:
                 permanent=isinstance(error, UserError),
                 retry_s=self.settings.retry_s,
             )
+            reach("fail.before_commit")
 
     def _deliver(self) -> None:
         """Send on what has become ready: the reconciler would too, but a tick later."""

@@ -62,7 +62,7 @@ with open_database(settings, create=True) as database, Engine(settings, database
     sys.stdin.read()
 """
 #: Seconds; a run of the small spec takes about three on a quiet core.
-OVER_WITHIN_S = 60.0
+OVER_WITHIN_S = 120.0
 
 
 def until(happened: Callable[[], Any], within_s: float = OVER_WITHIN_S) -> Any:
@@ -154,7 +154,7 @@ class Home:
         children: set[int] = set()
         try:
             yield process
-            process.communicate(timeout=30)
+            process.communicate(timeout=120)  # a worker has 30 s to hand its unit back
         finally:
             children |= descendants(process.pid)
             process.kill()

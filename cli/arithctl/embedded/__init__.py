@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import logging
-import os
 import threading
 from contextlib import ExitStack
 from types import TracebackType
@@ -18,7 +17,7 @@ from arith_shared.ledger import reconcile
 from arith_shared.ledger.database import Database
 from arith_shared.settings import Settings
 from arithctl.embedded import broker, processes
-from arithctl.embedded.workers import Workers, slots
+from arithctl.embedded.workers import Workers, slots, usable_cores
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +31,7 @@ class Engine:
         self._stopping = threading.Event()
         self._stack = ExitStack()
         self._started = False
-        self.workers = Workers(settings, slots(os.cpu_count() or 1))
+        self.workers = Workers(settings, slots(usable_cores()))
 
     def ensure_started(self) -> None:
         """Start everything if nobody has; does nothing while another process is the engine of this folder."""

@@ -47,6 +47,11 @@ class Slot:
     threads: int
 
 
+def usable_cores() -> int:
+    """Cores that this process may run on: fewer than the machine has in a batch job or under taskset."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def slots(cores: int) -> list[Slot]:
     """One trainer and one extractor with all cores (stages follow each other), a one-thread prober per core."""
     probers = min(cores, _MAX_PROBERS)

@@ -16,9 +16,10 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
 from arith_shared import keys
+from arith_shared.ledger import again
 from arith_shared.ledger.clock import now
 from arith_shared.ledger.events import record
-from arith_shared.ledger.tables import Artifact, Run, Stage, Unit
+from arith_shared.ledger.tables import Artifact, Attempt, Run, Stage, Unit
 from arith_shared.problems import probed_tokens
 from arith_shared.specs import Spec
 
@@ -60,14 +61,7 @@ def advance(session: Session, stage: Stage) -> None:
     if stage.state != "open" or stage.done + stage.failed < stage.total:
         return
     if stage.failed:
-        errors = session.scalars(
-            select(Unit.error).where(
-                Unit.run_id == stage.run_id, Unit.stage == stage.name, Unit.state == "failed"
-            )
-        ).all()
-        fail_run(
-            session, stage.run_id, f"{stage.failed} of {stage.total} {stage.name} units failed: {errors[0]}"
-        )
+        fail_run(session, stage.run_id, _first_failure(session, stage))
         return
     spec = _spec_of(session, stage.run_id)
     if stage.name == "extract" and _top_up(session, stage, spec):
@@ -79,6 +73,25 @@ def advance(session: Session, stage: Stage) -> None:
         _open(session, lock_stage(session, stage.run_id, STAGES[stage.ordinal + 1]), spec)
     else:
         end_run(session, stage.run_id, "done")
+
+
+def reopen(session: Session, run_id: str) -> None:
+    """Carry on with the first stage that is not complete; those after it wait for it, whatever they have done."""
+    spec = _spec_of(session, run_id)
+    stages = [lock_stage(session, run_id, name) for name in STAGES]
+    first = next(stage for stage in stages if stage.state != "done" or stage.done < stage.total)
+    for stage in stages[first.ordinal :]:
+        stage.state, stage.failed, stage.closed_at = "waiting", 0, None
+    session.flush()
+    _open(session, first, spec)
+
+
+def blame(session: Session, unit: Unit) -> str:
+    """Which unit, which attempt at it, and where."""
+    host = session.scalar(
+        select(Attempt.host).where(Attempt.unit_id == unit.id, Attempt.number == unit.attempt)
+    )
+    return f"{unit.stage} unit {unit.key}, attempt {unit.attempt} on {host}"
 
 
 def end_run(session: Session, run_id: str, state: str, error: str | None = None) -> None:
@@ -197,8 +210,15 @@ def _open(session: Session, stage: Stage, spec: Spec) -> None:
         "summarize": _plan_summary,
     }
     units = planners[stage.name](session, stage.run_id, spec)
+    there = set(
+        session.scalars(select(Unit.key).where(Unit.run_id == stage.run_id, Unit.stage == stage.name))
+    )
     stage.state, stage.opened_at = "open", now()
-    _insert(session, stage, units)
+    _insert(session, stage, [unit for unit in units if unit.key not in there])
+    if there:
+        again.requeue(session, stage, {unit.key: unit.content_key for unit in units})
+        # All may be done, and what follows may be missing: the next stage, or more shards.
+        advance(session, stage)
 
 
 def _insert(session: Session, stage: Stage, units: Iterable[Planned]) -> None:
@@ -214,7 +234,8 @@ def _insert(session: Session, stage: Stage, units: Iterable[Planned]) -> None:
         }
         for unit in units
     ]
-    session.execute(insert(Unit), rows)
+    if rows:
+        session.execute(insert(Unit), rows)
     stage.total += len(rows)
     session.flush()
 
@@ -231,7 +252,12 @@ def _plan_extract(session: Session, run_id: str, spec: Spec) -> list[Planned]:
         for dataset in datasets(spec)
         for payload in dataset.shards(spec, 0, math.ceil(dataset.wanted / size))
     ]
-    return [_planned_shard(spec, model.digest, payload) for payload in payloads]
+    # When the stage opens again, the shards that were added to it are still wanted.
+    payloads += session.scalars(
+        select(Unit.payload).where(Unit.run_id == run_id, Unit.stage == "extract").order_by(Unit.id)
+    )
+    shards = [_planned_shard(spec, model.digest, payload) for payload in payloads]
+    return list({shard.key: shard for shard in shards}.values())
 
 
 def _planned_shard(spec: Spec, model_digest: str, payload: dict[str, Any]) -> Planned:
@@ -280,6 +306,15 @@ def _top_up(session: Session, stage: Stage, spec: Spec) -> bool:
         _insert(session, stage, [_planned_shard(spec, model.digest, payload) for payload in payloads])
         record(session, stage.run_id, "shards added", f"{len(payloads)}, for lack of solved problems")
     return bool(payloads)
+
+
+def _first_failure(session: Session, stage: Stage) -> str:
+    failed = (Unit.run_id == stage.run_id, Unit.stage == stage.name, Unit.state == "failed")
+    unit = session.scalars(select(Unit).where(*failed).order_by(Unit.ended_at, Unit.id).limit(1)).one()
+    return (
+        f"{stage.failed} of {stage.total} {stage.name} units failed: {unit.error} ({blame(session, unit)}); "
+        f"`arithctl logs {stage.run_id} --errors` shows the traceback, `arithctl resume {stage.run_id}` tries again"
+    )
 
 
 def _unsolved(dataset: Dataset, tried: int, kept: int) -> str:

@@ -14,6 +14,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from arith_shared.errors import UnreachableError
+from arith_shared.failpoints import reach
 from arith_shared.ledger import plan, units, workers
 from arith_shared.ledger.clock import now
 from arith_shared.ledger.database import Database
@@ -45,6 +46,7 @@ def tick(database: Database, send: Send, *, resend_s: float, retry_s: float) -> 
         units.expire(session, retry_s)
         for run_id in session.scalars(select(Run.id).where(Run.state == "cancelling")).all():
             plan.settle_cancelled(session, run_id)
+        reach("expire.before_commit")
     deliver(database, send, resend_s=resend_s)
 
 
@@ -60,7 +62,9 @@ def deliver(database: Database, send: Send, *, resend_s: float) -> int:
             messages += _enqueue(
                 session, queue, WINDOW_PER_SLOT[queue] * max(1, slots.get(queue, 0)), resend_s
             )
+        reach("deliver.before_commit")
     for message in messages:
+        reach("deliver.before_send")
         try:
             send(message)
         except UnreachableError as error:

@@ -1,18 +1,19 @@
-"""Runs as a person handles them: submit, find, cancel, resume."""
+"""Runs as a person handles them: submit, find, cancel, resume, delete."""
 
 from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import delete as sql_delete
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from arith_shared import keys
 from arith_shared.errors import RunNotFoundError, UserError
-from arith_shared.ledger import plan
+from arith_shared.ledger import again, plan
 from arith_shared.ledger.clock import now
 from arith_shared.ledger.events import record
 from arith_shared.ledger.tables import RUN_OVER, Run, Stage, Unit
@@ -103,27 +104,59 @@ def cancel(session: Session, run_id: str) -> bool:
     return True
 
 
-def resume(session: Session, run_id: str) -> int:
+def resume(session: Session, run_id: str, damaged: Collection[str] = ()) -> int:
     """Queue again what failed or was cancelled, keep all that succeeded; return how many units that are.
+
+    What was done is done again where its files are gone: those under the content keys `damaged` and, if work is
+    left that reads them, those deleted for space. Raises UserError while a worker still holds a unit that such
+    work would feed.
 
     This is the one exception to the rule that a terminal state never changes, and only a person asks for it.
     """
+    stages = {stage.name: stage for stage in _locked_stages(session, run_id)}
     run = session.scalars(select(Run).where(Run.id == run_id).with_for_update()).one()
-    if run.state not in RUN_OVER or run.state == "done":
+    if run.state not in RUN_OVER:
         return 0
-    again = session.scalars(
-        select(Unit).where(Unit.run_id == run_id, Unit.state.in_(("failed", "cancelled")))
-    ).all()
-    for unit in again:
-        unit.state, unit.attempt, unit.failures = "ready", unit.attempt + 1, 0
-        unit.not_before, unit.resend_at, unit.sends, unit.ended_at = 0.0, None, 0, None
+    lost = again.lost(session, run_id, damaged, deleted=run.state != "done")
+    if run.state == "done" and not lost:
+        return 0
+    if lost and _is_held(session, run_id):
+        raise UserError(f"{run_id}: a worker still holds a unit of it; try again in a minute")
+    for unit in lost:
+        again.undo(session, stages[unit.stage], unit)
+    waiting = (Unit.run_id == run_id, Unit.state.in_(("failed", "cancelled")))
+    session.flush()
+    count = session.scalar(select(func.count()).select_from(Unit).where(*waiting)) or 0
     run.state, run.error, run.ended_at = "active", None, None
     session.flush()
-    for stage in session.scalars(select(Stage).where(Stage.run_id == run_id).order_by(Stage.ordinal)):
-        if stage.state == "failed":
-            stage.state, stage.failed, stage.closed_at = "open", 0, None
-            session.flush()
-            # All its units may have succeeded, and the plan for more of them have failed: plan anew.
-            plan.advance(session, stage)
-    record(session, run_id, "resumed", f"{len(again)} units queued again")
-    return len(again)
+    record(session, run_id, "resumed", f"{count} units queued again")
+    plan.reopen(session, run_id)
+    return count
+
+
+def delete(session: Session, run_id: str) -> None:
+    """Remove a run with all its rows; artifacts stay until the garbage collection finds that nobody names them.
+
+    Raises UserError while the run is active, or a worker still holds a unit of it.
+    """
+    _locked_stages(session, run_id)
+    run = session.scalars(select(Run).where(Run.id == run_id).with_for_update()).one()
+    if run.state == "active":
+        raise UserError(f"{run_id} is active: `arithctl cancel {run_id}` first, then delete it")
+    if run.state == "cancelling" or _is_held(session, run_id):
+        raise UserError(
+            f"{run_id} is {run.state}, but a worker still holds a unit of it; try again in a minute"
+        )
+    session.execute(sql_delete(Run).where(Run.id == run_id), execution_options={"synchronize_session": False})
+
+
+def _locked_stages(session: Session, run_id: str) -> list[Stage]:
+    """All stages of a run; who holds them is alone in changing its units, but for claims and heartbeats."""
+    query = select(Stage).where(Stage.run_id == run_id).order_by(Stage.ordinal).with_for_update()
+    return list(session.scalars(query.execution_options(populate_existing=True)))
+
+
+def _is_held(session: Session, run_id: str) -> bool:
+    """Whether a worker holds a unit of the run; one whose lease ran out no longer does."""
+    held = (Unit.run_id == run_id, Unit.state == "running", Unit.lease_until >= now())
+    return session.scalar(select(Unit.id).where(*held).limit(1)) is not None

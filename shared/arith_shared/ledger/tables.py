@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from sqlalchemy import JSON, CheckConstraint, Double, ForeignKey, Index, Text, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, CheckConstraint, Double, ForeignKey, Index, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeEngine
 
@@ -114,7 +114,7 @@ class Unit(Base):
     progress_unit: Mapped[str] = mapped_column(default="")
     progress_note: Mapped[str] = mapped_column(default="")
     reused: Mapped[bool] = mapped_column(default=False)
-    artifact_key: Mapped[str | None] = mapped_column(ForeignKey("artifacts.key"))
+    artifact_key: Mapped[str | None] = mapped_column(ForeignKey("artifacts.key"), index=True)
     error: Mapped[str | None]
 
 
@@ -144,10 +144,12 @@ class Artifact(Base):
     kind: Mapped[str]
     path: Mapped[str]
     digest: Mapped[str]
-    size_bytes: Mapped[int]
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
     meta: Mapped[dict[str, Any]]
     created_at: Mapped[float]
     used_at: Mapped[float]
+    #: When the files were deleted to save space; the row stays, for the runs that were made from them.
+    deleted_at: Mapped[float | None]
 
 
 class Score(Base):
@@ -186,7 +188,7 @@ class Summary(Base):
     ci_low: Mapped[float | None]
     ci_high: Mapped[float | None]
     n: Mapped[int | None]
-    unit_id: Mapped[int] = mapped_column(ForeignKey("units.id", ondelete="CASCADE"))
+    unit_id: Mapped[int] = mapped_column(ForeignKey("units.id", ondelete="CASCADE"), index=True)
     attempt: Mapped[int]
 
 
@@ -205,7 +207,7 @@ class Emergence(Base):
     offset_from_own_equation: Mapped[int | None]
     ci_low: Mapped[float | None]
     ci_high: Mapped[float | None]
-    unit_id: Mapped[int] = mapped_column(ForeignKey("units.id", ondelete="CASCADE"))
+    unit_id: Mapped[int] = mapped_column(ForeignKey("units.id", ondelete="CASCADE"), index=True)
     attempt: Mapped[int]
 
 

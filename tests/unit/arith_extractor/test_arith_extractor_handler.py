@@ -32,7 +32,13 @@ def extract(model_artifact, tmp_path):
     def run(spec, start=0, count=COUNT, artifact=model_artifact, progress=None, weights="trained"):
         output = tmp_path / f"{len(list(tmp_path.iterdir()))}"
         output.mkdir()
-        unit = Unit("run", "extract", f"probe/{start}", 1, {"weights": weights, "split": "probe", "start": start, "count": count})
+        unit = Unit(
+            "run",
+            "extract",
+            f"probe/{start}",
+            1,
+            {"weights": weights, "split": "probe", "start": start, "count": count},
+        )
         extra = {"progress": progress} if progress else {}
         context = Context({"train": [artifact]}, output, tmp_path, **extra)
         return output, handle(spec, unit, context)

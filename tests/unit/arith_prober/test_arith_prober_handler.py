@@ -254,7 +254,11 @@ def test_the_untrained_lm_is_read_from_its_own_shards_by_ridge_under_a_name_of_i
 ):
     root = tmp_path_factory.mktemp("untrained")
     ranges = [("probe", 0, 500), ("test", 0, 250)]
-    own = [write_shard(root / split, split, start, count, weights="untrained") for split, start, count in ranges]
+    own = [
+        write_shard(root / split, split, start, count, weights="untrained") for split, start, count in ranges
+    ]
     rows = probe(1, [4], shards=[*shards, *own], weights="untrained")
     assert {row["family"] for row in rows} == {"ridge@untrained"}
-    assert [row["value"] for row in rows] != [row["value"] for row in probe(1, [4]) if row["family"] == "ridge"]
+    assert [row["value"] for row in rows] != [
+        row["value"] for row in probe(1, [4]) if row["family"] == "ridge"
+    ]

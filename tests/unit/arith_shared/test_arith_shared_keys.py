@@ -10,7 +10,8 @@ import pytest
 from arith_shared import keys
 from arith_shared.specs import Spec, apply_overrides, field_paths, parse_spec
 
-TRAIN, UNTRAINED, EXTRACT, PROBE, SUMMARY = "train", "untrained", "extract", "probe", "summary"
+TRAIN, UNTRAINED, EXTRACT, SUMMARY = "train", "untrained", "extract", "summary"
+PROBE, CONTROL = "probe of the trained LM", "probe of the untrained LM"
 #: What only changes speed, or how the work is cut into units (the cut itself is in the units' payloads).
 NOTHING: set[str] = set()
 LM = {TRAIN, UNTRAINED}
@@ -18,7 +19,7 @@ LM = {TRAIN, UNTRAINED}
 #: Every field of a spec: another possible value, and the keys that it enters directly. What it changes
 #: indirectly, through the digest of the weights or the keys of shards, is not repeated.
 FIELDS: dict[str, tuple[Any, set[str]]] = {
-    "seed": (1, {TRAIN, UNTRAINED, EXTRACT, PROBE, SUMMARY}),
+    "seed": (1, {TRAIN, UNTRAINED, EXTRACT, PROBE, CONTROL, SUMMARY}),
     "task.layout": ("level-5", {TRAIN, UNTRAINED, EXTRACT}),
     "task.training": ("general", {TRAIN, UNTRAINED}),
     "task.lengths": ("uniform", {TRAIN}),
@@ -55,8 +56,8 @@ FIELDS: dict[str, tuple[Any, set[str]]] = {
     "lm.training.evaluate_problems": (5, {TRAIN}),
     "lm.training.stop_at_accuracy": (0.9, {TRAIN}),
     "lm.training.checkpoint_every_s": (5.0, NOTHING),
-    "extract.n_train": (20, {PROBE}),
-    "extract.n_eval": (20, {PROBE}),
+    "extract.n_train": (20, {PROBE, CONTROL}),
+    "extract.n_eval": (20, {PROBE, CONTROL}),
     "extract.shard_problems": (100, NOTHING),
     "extract.max_tries": (9.0, NOTHING),
     "extract.keep": ("all", {EXTRACT}),
@@ -65,13 +66,13 @@ FIELDS: dict[str, tuple[Any, set[str]]] = {
     "extract.layers": ([0, 1], {EXTRACT}),
     # The sums of a matrix product, and so the last bits of a state, depend on how many rows it has.
     "extract.batch_problems": (7, {EXTRACT}),
-    "probe.families": (["ridge"], {PROBE}),
+    "probe.families": (["ridge"], {PROBE}),  # the untrained LM is read by ridge alone
     "probe.mlp.epochs": (60, {PROBE}),
     "probe.mlp.lr": (1e-2, {PROBE}),
-    "probe.ridge.penalties": ([1.0], {PROBE}),
-    "probe.controls": (3, {PROBE}),
-    "probe.untrained": (True, {PROBE}),
-    "probe.resamples": (10, {PROBE}),
+    "probe.ridge.penalties": ([1.0], {PROBE, CONTROL}),
+    "probe.controls": (3, {PROBE, CONTROL}),
+    "probe.untrained": (True, NOTHING),
+    "probe.resamples": (10, {PROBE, CONTROL}),
     "probe.block_positions": (2, NOTHING),
     "probe.threshold": (0.8, {SUMMARY}),
 }
@@ -87,7 +88,8 @@ def all_keys(spec: Spec) -> dict[str, str]:
         TRAIN: keys.train_key(spec),
         UNTRAINED: keys.untrained_digest(spec),
         EXTRACT: keys.extract_key(spec, "digest", payload),
-        PROBE: keys.probe_key(spec, ["shard"], {"layer": 0, "positions": [0]}),
+        PROBE: keys.probe_key(spec, ["shard"], {"weights": "trained", "layer": 0}),
+        CONTROL: keys.probe_key(spec, ["shard"], {"weights": "untrained", "layer": 0}),
         SUMMARY: keys.summary_key(spec, ["block"]),
     }
 
@@ -111,9 +113,10 @@ def test_a_key_depends_on_its_payload_and_on_what_it_is_made_from():
     shard = keys.extract_key(spec, "digest", payload)
     assert shard != keys.extract_key(spec, "other weights", payload)
     assert shard != keys.extract_key(spec, "digest", {**payload, "start": 10})
-    block = keys.probe_key(spec, ["a", "b"], {"layer": 0})
-    assert block != keys.probe_key(spec, ["b", "a"], {"layer": 0})
-    assert block != keys.probe_key(spec, ["a", "b"], {"layer": 1})
+    cells = {"weights": "trained", "layer": 0}
+    block = keys.probe_key(spec, ["a", "b"], cells)
+    assert block != keys.probe_key(spec, ["b", "a"], cells)
+    assert block != keys.probe_key(spec, ["a", "b"], {**cells, "layer": 1})
     assert keys.summary_key(spec, ["a"]) != keys.summary_key(spec, ["a", "b"])
 
 
