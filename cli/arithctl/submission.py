@@ -36,6 +36,7 @@ def new_run(settings: Settings, spec: Spec, *, recipe: str, name: str | None) ->
             reach("submit.before_commit")
         if sender is not None:
             reconcile.deliver(database, sender, resend_s=settings.resend_s)
+            sender.close()
         return run.id
 
 

@@ -68,12 +68,7 @@ def extract_key(spec: Spec, model_digest: str, payload: dict[str, Any]) -> str:
 
 def probe_key(spec: Spec, shard_keys: Sequence[str], payload: dict[str, Any]) -> str:
     """A block of scores is determined by the shards, how many problems are used, and the families' options."""
-    families = spec.probe.families if payload["weights"] == "trained" else ("ridge",)
-    shared = {"controls", "resamples"}
-    options = {
-        "families": list(families),
-        **spec.probe.model_dump(mode="json", include={*shared, *families}),
-    }
+    options = spec.probe.model_dump(mode="json", include={"controls", "resamples", *payload["families"]})
     counts = {"n_train": spec.extract.n_train, "n_eval": spec.extract.n_eval}
     return content_key(
         "probe", shards=list(shard_keys), counts=counts, options=options, block=payload, seed=spec.seed

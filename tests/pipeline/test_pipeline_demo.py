@@ -61,10 +61,10 @@ def scores(folder: Path) -> list[dict[str, str]]:
         return [{name: value for name, value in row.items() if name != "run"} for row in csv.DictReader(file)]
 
 
-def query(folder: Path, sql: str) -> list[tuple[object, ...]]:
+def query(folder: Path, sql: str, *values: object) -> list[tuple[object, ...]]:
     try:
         with sqlite3.connect(f"file:{folder}/.arith/arith.db?mode=ro", uri=True, timeout=10) as connection:
-            return list(connection.execute(sql))
+            return list(connection.execute(sql, values))
     except sqlite3.OperationalError:
         return []
 
@@ -80,9 +80,9 @@ def kill_child_of(folder: Path, queue: str) -> None:
     """SIGKILL the pool child in which the queue's worker does its unit."""
     sql = (
         "SELECT workers.pid FROM units JOIN workers ON workers.id = units.worker_id "
-        f"WHERE units.state = 'running' AND units.queue = '{queue}'"
+        "WHERE units.state = 'running' AND units.queue = ?"
     )
-    pid = query(folder, sql)[0][0]
+    pid = query(folder, sql, queue)[0][0]
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     commands = {child: Path(f"/proc/{child}/cmdline").read_bytes() for child in children}
     for child, command in commands.items():

@@ -37,7 +37,7 @@ def resume(run: str, wait: bool, output: Path) -> None:
         found = runs.find(session, run)
         again = runs.resume(session, found.id)
         session.refresh(found)
-    click.echo(f"{found.id}: {found.state}, {again} units queued again", err=True)
+    click.echo(f"{found.id}: {found.state}, units queued again: {again}", err=True)
     if wait:
         from arithctl.waiting import wait_for
 

@@ -7,10 +7,10 @@ Nothing in a row depends on which cells share a unit.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -31,10 +31,6 @@ if TYPE_CHECKING:
     from arith_shared.specs import Spec, TaskSpec
 
 
-#: The family that an untrained LM is read by: it shows what is there to be read, and costs next to nothing.
-UNTRAINED_FAMILY = "ridge"
-
-
 @dataclass(frozen=True, slots=True)
 class Block:
     """What the cells of one layer have in common."""
@@ -42,6 +38,7 @@ class Block:
     spec: Spec
     #: Whose hidden states are read: `trained`, or the same LM before training, as a control.
     weights: str
+    families: tuple[str, ...]
     layer: int
     device: torch.device
     train: StateReader
@@ -52,21 +49,23 @@ class Block:
     Y_eval: Floats
 
     @classmethod
-    def open(cls, spec: Spec, weights: str, layer: int, shards: Sequence[Artifact]) -> Block:
-        """Open the shards of both splits; raise UnsolvedError when they hold too few problems."""
+    def open(cls, spec: Spec, payload: Mapping[str, Any], shards: Sequence[Artifact]) -> Block:
+        """Open the shards that a probe unit reads; raise UnsolvedError when they hold too few problems."""
+        weights = payload["weights"]
         mine = [shard for shard in shards if shard.meta["weights"] == weights]
         train = _open(mine, "probe", spec.extract.n_train)
         evaluation = _open(mine, "test", spec.extract.n_eval)
         return cls(
-            spec, weights, layer, choose_device(), train, evaluation, _values(train), _values(evaluation)
+            spec=spec,
+            weights=weights,
+            families=tuple(payload["families"]),
+            layer=payload["layer"],
+            device=choose_device(),
+            train=train,
+            evaluation=evaluation,
+            Y_train=_values(train),
+            Y_eval=_values(evaluation),
         )
-
-    @property
-    def families(self) -> dict[str, str]:
-        """The name of each family in the rows, and the family that it is."""
-        if self.weights == "untrained":
-            return {f"{UNTRAINED_FAMILY}{UNTRAINED_SUFFIX}": UNTRAINED_FAMILY}
-        return {family: family for family in self.spec.probe.families}
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -77,7 +76,8 @@ class Block:
         """Yield one row per family and variable at `position`; `pulse` is called throughout."""
         pulse()
         X_train, X_eval = (reader.matrix(self.layer, position) for reader in (self.train, self.evaluation))
-        for name, family in self.families.items():
+        for family in self.families:
+            name = family if self.weights == "trained" else f"{family}{UNTRAINED_SUFFIX}"
             correlations, controls = self._correlate(family, position, X_train, X_eval, pulse)
             for variable, found, control in zip(self.variables, correlations, controls, strict=True):
                 yield self._row(position, variable, name, found, control)

@@ -24,7 +24,7 @@ def handle(spec: Spec, unit: Unit, context: Context) -> Outcome:
 
 def probe(spec: Spec, unit: Unit, context: Context) -> Outcome:
     """Fit and score every family and variable at one layer and some positions."""
-    block = Block.open(spec, unit.payload["weights"], unit.payload["layer"], context.inputs["extract"])
+    block = Block.open(spec, unit.payload, context.inputs["extract"])
     positions: list[int] = unit.payload["positions"]
     per_position = len(block.families) * len(block.variables)
     rows: list[Row] = []

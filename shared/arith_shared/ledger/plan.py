@@ -27,6 +27,8 @@ STAGES = ("train", "extract", "probe", "summarize")
 #: Summaries are torch-free seconds of work: the probers do them on the way.
 QUEUE_OF = {"train": "train", "extract": "extract", "probe": "probe", "summarize": "probe"}
 QUEUES = ("train", "extract", "probe")
+#: What the untrained LM is read by: it shows what is there to be read, and costs next to nothing.
+UNTRAINED_FAMILIES = ["ridge"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,8 +185,14 @@ def probe_units(spec: Spec) -> list[dict[str, Any]]:
     """Payloads of all probe blocks: a layer and some neighbouring positions each."""
     count = probed_positions(spec)
     size = spec.probe.block_positions
+    families = {"trained": list(spec.probe.families), "untrained": UNTRAINED_FAMILIES}
     return [
-        {"weights": weights, "layer": layer, "positions": list(range(start, min(start + size, count)))}
+        {
+            "weights": weights,
+            "families": families[weights],
+            "layer": layer,
+            "positions": list(range(start, min(start + size, count))),
+        }
         for weights in dict.fromkeys(dataset.weights for dataset in datasets(spec))
         for layer in extracted_layers(spec)
         for start in range(0, count, size)

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from arith_shared import keys
 from arith_shared.errors import RunNotFoundError, UserError
-from arith_shared.ledger import again, plan
+from arith_shared.ledger import again, plan, units
 from arith_shared.ledger.clock import now
 from arith_shared.ledger.events import record
 from arith_shared.ledger.tables import RUN_OVER, Run, Stage, Unit
@@ -100,6 +100,8 @@ def cancel(session: Session, run_id: str) -> bool:
         return False
     plan.cancel_waiting(session, run_id)
     record(session, run_id, "cancel requested", "")
+    # A worker that died holds nothing: embedded, nobody else may be there to notice.
+    units.expire(session, 0.0, run_id=run_id)
     plan.settle_cancelled(session, run_id)
     return True
 
@@ -113,8 +115,9 @@ def resume(session: Session, run_id: str, damaged: Collection[str] = ()) -> int:
 
     This is the one exception to the rule that a terminal state never changes, and only a person asks for it.
     """
+    units.expire(session, 0.0, run_id=run_id)
     stages = {stage.name: stage for stage in _locked_stages(session, run_id)}
-    run = session.scalars(select(Run).where(Run.id == run_id).with_for_update()).one()
+    run = _locked_run(session, run_id)
     if run.state not in RUN_OVER:
         return 0
     lost = again.lost(session, run_id, damaged, deleted=run.state != "done")
@@ -139,8 +142,10 @@ def delete(session: Session, run_id: str) -> None:
 
     Raises UserError while the run is active, or a worker still holds a unit of it.
     """
+    units.expire(session, 0.0, run_id=run_id)
     _locked_stages(session, run_id)
-    run = session.scalars(select(Run).where(Run.id == run_id).with_for_update()).one()
+    plan.settle_cancelled(session, run_id)
+    run = _locked_run(session, run_id)
     if run.state == "active":
         raise UserError(f"{run_id} is active: `arithctl cancel {run_id}` first, then delete it")
     if run.state == "cancelling" or _is_held(session, run_id):
@@ -154,6 +159,11 @@ def _locked_stages(session: Session, run_id: str) -> list[Stage]:
     """All stages of a run; who holds them is alone in changing its units, but for claims and heartbeats."""
     query = select(Stage).where(Stage.run_id == run_id).order_by(Stage.ordinal).with_for_update()
     return list(session.scalars(query.execution_options(populate_existing=True)))
+
+
+def _locked_run(session: Session, run_id: str) -> Run:
+    query = select(Run).where(Run.id == run_id).with_for_update()
+    return session.scalars(query.execution_options(populate_existing=True)).one()
 
 
 def _is_held(session: Session, run_id: str) -> bool:

@@ -132,12 +132,13 @@ def finish(
 ) -> bool:
     """Record the artifact and its rows, mark the unit done and move the run on, all or nothing.
 
-    False means that the unit is no longer ours: nothing was changed, and the published files are garbage.
+    False means that the unit is no longer ours, or that the artifact to be reused is gone: nothing was
+    changed, and files published just now are garbage.
     """
     # Two finishers of a stage's last two units must count one after the other, or neither closes it.
-    stage = plan.lock_stage(session, held.run_id, held.stage)
+    stage = _lock_stage(session, held)
     unit = session.scalar(select(Unit).where(*_is_held(held), _run_is_active()).with_for_update())
-    if unit is None:
+    if stage is None or unit is None or (reused and not _is_kept(session, artifact)):
         return False
     _record_artifact(session, artifact)
     unit.state, unit.artifact_key, unit.reused = "done", artifact.key, reused
@@ -156,9 +157,9 @@ def finish(
 
 def fail(session: Session, held: Claim, message: str, trace: str, *, permanent: bool, retry_s: float) -> bool:
     """Give the unit back for another try, or give it up: at once if no try can help, else after the third."""
-    stage = plan.lock_stage(session, held.run_id, held.stage)
+    stage = _lock_stage(session, held)
     unit = session.scalar(select(Unit).where(*_is_held(held)))
-    if unit is None:
+    if stage is None or unit is None:
         return False
     _close_attempt(session, held, "failed", trace)
     record(
@@ -171,24 +172,27 @@ def fail(session: Session, held: Claim, message: str, trace: str, *, permanent: 
 def release(session: Session, held: Claim, outcome: Literal["released", "cancelled"]) -> bool:
     """Give the unit back without counting the attempt (drain), or end it because the run was cancelled."""
     values: dict[str, Any] = {"state": "ready", "attempt": Unit.attempt + 1, "resend_at": None, "sends": 0}
-    if outcome == "cancelled":
+    # A failed or cancelled run may have been resumed since the worker heard of its end; then the unit is wanted.
+    over = _lock_stage(session, held) is None or not session.scalar(select(_is_active(held.run_id)))
+    if outcome == "cancelled" and over:
         values = {"state": "cancelled", "ended_at": now()}
     if not changed(session, _held(held).values(owner=None, lease_until=None, **values)):
         return False
     _close_attempt(session, held, outcome)
-    if outcome == "cancelled":
+    if outcome == "cancelled" and over:
         plan.settle_cancelled(session, held.run_id)
     return True
 
 
-def expire(session: Session, retry_s: float) -> list[int]:
-    """Take units back whose lease ran out; a lost lease counts, so a unit that kills its worker stops."""
-    lost = session.scalars(
-        select(Unit.id).where(Unit.state == "running", Unit.lease_until < now()).order_by(Unit.id)
-    ).all()
+def expire(session: Session, retry_s: float, *, run_id: str | None = None) -> list[int]:
+    """Take units back whose lease ran out, of one run or of all; a lost lease counts, so a unit that kills its
+    worker stops.
+    """
+    silent = select(Unit.id, Unit.run_id, Unit.stage).where(Unit.state == "running", Unit.lease_until < now())
+    if run_id is not None:
+        silent = silent.where(Unit.run_id == run_id)
     expired = []
-    for unit_id in lost:
-        run_id, stage_name = session.execute(select(Unit.run_id, Unit.stage).where(Unit.id == unit_id)).one()
+    for unit_id, run_id, stage_name in session.execute(silent.order_by(Unit.id)).all():
         stage = plan.lock_stage(session, run_id, stage_name)
         unit = session.scalar(
             select(Unit)
@@ -231,13 +235,16 @@ def _count_failure(
     if not run_is_active:
         plan.settle_cancelled(session, unit.run_id)
     elif permanent:
-        plan.fail_run(session, unit.run_id, message)
+        where = plan.blame(session, unit)
+        remedy = f"then `arithctl resume {unit.run_id}` goes on"
+        plan.fail_run(session, unit.run_id, f"{message} ({where}; {remedy})")
     else:
         plan.advance(session, stage)
 
 
 def _record_artifact(session: Session, new: NewArtifact) -> None:
     values = {"path": new.path, "digest": new.digest, "size_bytes": new.size_bytes, "meta": dict(new.meta)}
+    values["deleted_at"] = None
     # The newest files win: a re-made artifact replaces one whose files were found damaged, and of two equal
     # ones made at the same time the other is garbage.
     newest = update(Artifact).where(Artifact.key == new.key).values(used_at=now(), **values)
@@ -245,6 +252,18 @@ def _record_artifact(session: Session, new: NewArtifact) -> None:
         session.execute(
             insert(Artifact).values(key=new.key, kind=new.kind, created_at=now(), used_at=now(), **values)
         )
+
+
+def _is_kept(session: Session, artifact: NewArtifact) -> bool:
+    """Whether the artifact's files are still named; held until the transaction ends, so that nobody deletes them."""
+    kept = select(Artifact.key).where(Artifact.key == artifact.key, Artifact.path == artifact.path)
+    return session.scalar(kept.where(Artifact.deleted_at.is_(None)).with_for_update()) is not None
+
+
+def _lock_stage(session: Session, held: Claim) -> Stage | None:
+    """The stage of a claimed unit, locked; None if its run was deleted meanwhile."""
+    there = session.scalar(select(Stage.name).where(Stage.run_id == held.run_id, Stage.name == held.stage))
+    return plan.lock_stage(session, held.run_id, held.stage) if there is not None else None
 
 
 def _is_held(held: Claim) -> list[ColumnElement[bool]]:
@@ -258,6 +277,10 @@ def _is_held(held: Claim) -> list[ColumnElement[bool]]:
 
 def _held(held: Claim, *also: ColumnElement[bool]) -> Any:
     return update(Unit).where(*_is_held(held), *also)
+
+
+def _is_active(run_id: str) -> ColumnElement[bool]:
+    return exists().where(Run.id == run_id, Run.state == "active")
 
 
 def _run_is_active() -> ColumnElement[bool]:

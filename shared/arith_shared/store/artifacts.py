@@ -42,8 +42,11 @@ from arith_shared.store.manifest import (
     check_path,
 )
 
-#: Folder of the workspaces below the root (or the cache); no kind of artifact has this name.
-_WORKSPACES = "tmp"
+#: Folders of the workspaces and of what outlives attempts; no kind of artifact has these names.
+_WORKSPACES, _SCRATCH = "tmp", "scratch"
+
+#: What to do about an artifact that is damaged.
+_REMEDY = "`arithctl resume RUN --repair` makes it again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,15 +118,29 @@ class ArtifactStore:
             text = self._fs.cat_file(name)
         except (FileNotFoundError, NotADirectoryError):
             raise ArtifactError(
-                f"{path}: expected an artifact in {self.url}, found no {MANIFEST}; "
-                "resume the run to make it again"
+                f"{path}: expected an artifact in {self.url}, found no {MANIFEST}; {_REMEDY}"
             ) from None
         return Manifest.from_json(text, where=name)
 
-    def verify(self, path: str) -> None:
-        """Read the whole artifact again. Raises ArtifactError naming the first file that has changed."""
+    def verify(self, path: str, digest: str | None = None) -> None:
+        """Read the whole artifact again.
+
+        Raises ArtifactError naming the first file that has changed, or the manifest when its digest is another
+        than the one that was recorded.
+        """
         self._fs.invalidate_cache()
-        _check_files(self._fs, self._at(path), self.manifest(path))
+        manifest = self.manifest(path)
+        if digest is not None and manifest.digest != digest:
+            raise ArtifactError(
+                f"{self._at(path)}/{MANIFEST}: expected the digest {digest}, found {manifest.digest}; {_REMEDY}"
+            )
+        _check_files(self._fs, self._at(path), manifest)
+
+    def verify_copy(self, path: str) -> None:
+        """Like `verify`, but read what `fetch` gave: the copy on this machine when the root is elsewhere."""
+        folder = self.fetch(path)
+        manifest = Manifest.from_json((folder / MANIFEST).read_bytes(), where=str(folder / MANIFEST))
+        _check_files(fsspec.filesystem("file"), str(folder), manifest)
 
     def fetch(self, path: str) -> Path:
         """The artifact's folder on this machine, downloaded once and verified when the root is elsewhere.
@@ -167,9 +184,34 @@ class ArtifactStore:
                 if time.time() - folder.stat().st_mtime > older_than_s:
                     yield folder
 
+    def stale_scratch(self, older_than_s: float) -> Iterator[Path]:
+        """Scratch folders, each named as `scratch` was asked, in which nothing changed for `older_than_s` seconds."""
+        for folder in sorted((self._here / _SCRATCH).glob("*")):
+            with contextlib.suppress(FileNotFoundError):
+                newest = max(item.stat().st_mtime for item in (folder, *folder.rglob("*")))
+                if time.time() - newest > older_than_s:
+                    yield folder
+
+    def age_s(self, path: str) -> float:
+        """Seconds since the artifact at `path` was published."""
+        return self._age_s(f"{check_path(path)}/{MANIFEST}")
+
+    def size_bytes(self, path: str) -> int:
+        """Bytes of everything that lies at `path`, artifact or not; nothing there counts zero."""
+        with contextlib.suppress(FileNotFoundError):
+            return int(self._fs.du(self._at(path)))
+        return 0
+
+    def used_bytes(self) -> int:
+        """Bytes of everything below the root."""
+        self._fs.invalidate_cache()
+        with contextlib.suppress(FileNotFoundError):
+            return int(self._fs.du(self._root))
+        return 0
+
     def scratch(self, name: str) -> Path:
         """A folder on this machine that outlives attempts, for checkpoints; made when missing."""
-        folder = self._here / "scratch" / check_name(name, "scratch name")
+        folder = self._here / _SCRATCH / check_name(name, "scratch name")
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -280,7 +322,6 @@ def _describe(workspace: Path) -> Iterator[FileEntry]:
 
 def _check_files(fs: Any, folder: str, manifest: Manifest) -> None:
     """Compare every file in `folder` with its manifest; raise ArtifactError at the first difference."""
-    remedy = "remove the artifact and resume the run to make it again"
     for file in manifest.files:
         name = f"{folder}/{file.name}"
         try:
@@ -288,14 +329,16 @@ def _check_files(fs: Any, folder: str, manifest: Manifest) -> None:
             if size != file.size:
                 difference = f"{abs(size - file.size)} bytes {'shorter' if size < file.size else 'longer'}"
                 raise ArtifactError(
-                    f"{name} is {difference} than its manifest says ({file.size} bytes); {remedy}"
+                    f"{name} is {difference} than its manifest says ({file.size} bytes); {_REMEDY}"
                 )
             with fs.open(name, "rb") as stream:
                 checksum = hashlib.file_digest(stream, "sha256").hexdigest()
         except FileNotFoundError:
-            raise ArtifactError(f"{name}: expected {file.size} bytes, found no such file; {remedy}") from None
+            raise ArtifactError(
+                f"{name}: expected {file.size} bytes, found no such file; {_REMEDY}"
+            ) from None
         if checksum != file.sha256:
-            raise ArtifactError(f"{name}: expected SHA-256 {file.sha256}, found {checksum}; {remedy}")
+            raise ArtifactError(f"{name}: expected SHA-256 {file.sha256}, found {checksum}; {_REMEDY}")
 
 
 def _flush(path: Path) -> None:

@@ -5,8 +5,9 @@ row per kept problem and one column per position (`t00`, `t01`, ...), each cell 
 hidden state, little-endian. Fixed-size binary is written and read without a pass over the numbers: as lists
 of floats the same file costs 4 to 12 times the CPU time. There is one row group, without dictionary,
 statistics or compression: the low bits of hidden states are noise, and bytes are read faster than they are
-decompressed. The cost: other programs see bytes, and turn them into numbers with three lines (with pandas,
-`pandas.read_parquet` gives the same column):
+decompressed. Each page has a checksum, so that no probe is ever fitted on a flipped bit. The cost: other
+programs see bytes, and turn them into numbers with three lines (with pandas, `pandas.read_parquet` gives the
+same column):
 
     table = pyarrow.parquet.read_table("layer=03.parquet", columns=["t05"])
     cells = b"".join(table["t05"].to_pylist())
@@ -155,7 +156,7 @@ def write_shard(
 def _reading(path: Path) -> Iterator[Any]:
     """Open a Parquet file; turn what pyarrow says of a missing or damaged one into ArtifactError."""
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             yield file
     except (OSError, pa.ArrowException, KeyError) as error:
         raise ArtifactError(
@@ -187,6 +188,7 @@ def _write_layer(
         write_statistics=False,
         compression="none",
         row_group_size=max(1, rows),
+        write_page_checksum=True,
     )
 
 
@@ -196,4 +198,4 @@ def _write_problems(
     variables = dict(zip(header.variables, problems.values.T, strict=True))
     columns: dict[str, Any] = {"index": problems.index, "solved": problems.solved, "kept": problems.kept}
     table = pa.table(columns | variables | {"text": problems.text})
-    pq.write_table(table.replace_schema_metadata(metadata), path)
+    pq.write_table(table.replace_schema_metadata(metadata), path, write_page_checksum=True)

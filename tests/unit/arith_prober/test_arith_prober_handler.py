@@ -80,7 +80,9 @@ def shards(tmp_path_factory):
 @pytest.fixture
 def probe(shards, tmp_path):
     def run(layer, positions, spec=SPEC, shards=shards, progress=lambda *_: None, weights="trained"):
-        unit = Unit("run", "probe", "key", 1, {"weights": weights, "layer": layer, "positions": positions})
+        families = list(spec.probe.families) if weights == "trained" else ["ridge"]
+        payload = {"weights": weights, "families": families, "layer": layer, "positions": positions}
+        unit = Unit("run", "probe", "key", 1, payload)
         return handle(spec, unit, Context({"extract": shards}, tmp_path, tmp_path, progress)).rows["scores"]
 
     return run

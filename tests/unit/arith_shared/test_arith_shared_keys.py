@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from arith_shared import keys
+from arith_shared.ledger.plan import UNTRAINED_FAMILIES
 from arith_shared.specs import Spec, apply_overrides, field_paths, parse_spec
 
 TRAIN, UNTRAINED, EXTRACT, SUMMARY = "train", "untrained", "extract", "summary"
@@ -84,12 +85,14 @@ FIXED = {"lm.kind"}
 
 def all_keys(spec: Spec) -> dict[str, str]:
     payload = {"split": "probe", "start": 0, "count": 10}
+    trained = {"weights": "trained", "families": list(spec.probe.families)}
+    untrained = {"weights": "untrained", "families": UNTRAINED_FAMILIES}
     return {
         TRAIN: keys.train_key(spec),
         UNTRAINED: keys.untrained_digest(spec),
         EXTRACT: keys.extract_key(spec, "digest", payload),
-        PROBE: keys.probe_key(spec, ["shard"], {"weights": "trained", "layer": 0}),
-        CONTROL: keys.probe_key(spec, ["shard"], {"weights": "untrained", "layer": 0}),
+        PROBE: keys.probe_key(spec, ["shard"], trained),
+        CONTROL: keys.probe_key(spec, ["shard"], untrained),
         SUMMARY: keys.summary_key(spec, ["block"]),
     }
 
@@ -113,7 +116,7 @@ def test_a_key_depends_on_its_payload_and_on_what_it_is_made_from():
     shard = keys.extract_key(spec, "digest", payload)
     assert shard != keys.extract_key(spec, "other weights", payload)
     assert shard != keys.extract_key(spec, "digest", {**payload, "start": 10})
-    cells = {"weights": "trained", "layer": 0}
+    cells = {"weights": "trained", "families": ["ridge"], "layer": 0}
     block = keys.probe_key(spec, ["a", "b"], cells)
     assert block != keys.probe_key(spec, ["b", "a"], cells)
     assert block != keys.probe_key(spec, ["a", "b"], {**cells, "layer": 1})
