@@ -44,6 +44,8 @@ def describe(stage: views.StageView) -> str:
         parts.append(f"{stage.failed} failed")
     if stage.running:
         parts += [stage.progress, human_rate(stage.rate, stage.rate_unit) if stage.rate else "", stage.note]
+    elif stage.state == "open" and not stage.workers:
+        parts.append("waiting for a worker")
     if stage.eta_s is not None:
         parts.append(f"ETA {human_duration(stage.eta_s)}")
     elif stage.state == "done":

@@ -47,8 +47,10 @@ def _nothing() -> None:
 def _failure(view: views.RunView) -> Failure:
     if view.state == "cancelled":
         return Failure(f"{view.id} was cancelled; `arithctl resume {view.id}` continues it", RUN_FAILED)
-    return Failure(
-        f"{view.id} failed: {view.error}\n`arithctl logs {view.id} --errors` shows why, "
-        f"`arithctl resume {view.id}` tries again what is missing",
-        RUN_FAILED,
-    )
+    message = f"{view.id} failed: {view.error}"
+    if view.error is None or f"arithctl resume {view.id}" not in view.error:
+        message += (
+            f"\n`arithctl logs {view.id} --errors` shows why, "
+            f"`arithctl resume {view.id}` tries again what is missing"
+        )
+    return Failure(message, RUN_FAILED)

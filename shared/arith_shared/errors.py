@@ -59,6 +59,14 @@ class DivergedError(UserError):
     """Raised when the training loss is no longer finite; names the step. The same would happen again."""
 
 
+class DamagedInputError(UserError):
+    """Raised when a file that a unit reads is missing or changed: it must be made again, not read again."""
+
+
+class DiskFullError(ArithError):
+    """Raised when a disk is full; names the folder and what is free, and trying again later can help."""
+
+
 class InterruptedUnitError(ArithError):
     """Base of the reasons for which a worker must stop a unit early: none is a failure of the unit."""
 

@@ -40,6 +40,9 @@ class Settings(BaseSettings):
     """SQLAlchemy URL, e.g. postgresql+psycopg://user:password@host/arith; unset = SQLite under `home`."""
     artifacts: str | None = None
     """Folder or fsspec URL (s3://bucket/prefix) of models, hidden states and scores; unset = `home`/artifacts."""
+    max_bytes: Annotated[int, Field(ge=0)] | None = None
+    """Bytes that the artifact root is brought down to by `gc` and before each submission, by deleting the hidden
+    states of finished runs, least recently used first; unset = no limit."""
     heartbeat_s: Seconds = 10.0
     """Seconds between two heartbeats of a running unit."""
     lease_s: Seconds = 60.0

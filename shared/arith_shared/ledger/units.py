@@ -235,9 +235,7 @@ def _count_failure(
     if not run_is_active:
         plan.settle_cancelled(session, unit.run_id)
     elif permanent:
-        where = plan.blame(session, unit)
-        remedy = f"then `arithctl resume {unit.run_id}` goes on"
-        plan.fail_run(session, unit.run_id, f"{message} ({where}; {remedy})")
+        plan.fail_run(session, unit.run_id, f"{message} ({plan.blame(session, unit)})")
     else:
         plan.advance(session, stage)
 

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
+from arith_shared.ledger import plan, workers
 from arith_shared.ledger.clock import now
 from arith_shared.ledger.tables import RESULT_TABLES, Attempt, Event, Run, Stage, Unit, Worker
 
@@ -40,6 +41,8 @@ class StageView:
     rate_unit: str
     note: str
     device: str
+    #: Live workers that could do its units.
+    workers: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,28 +123,42 @@ def _stage_view(session: Session, stage: Stage) -> StageView:
         .outerjoin(Worker, Worker.id == Unit.worker_id)
         .where(*mine, Unit.state == "running")
     ).all()
-    partial = sum(unit.progress_done / unit.progress_total for unit, _, _ in running if unit.progress_total)
-    fraction = (stage.done + partial) / stage.total if stage.total else 0.0
     elapsed = session.scalar(
         select(func.coalesce(Stage.closed_at, now()) - Stage.opened_at).where(
             Stage.run_id == stage.run_id, Stage.name == stage.name
         )
     )
-    fresh = stage.done - stage.reused + partial
-    eta = None
-    if stage.state == "open" and elapsed and fresh > _ETA_FROM * stage.total:
-        eta = elapsed * (stage.total - stage.done - partial) / fresh
+    # Units in work count by what they report of themselves.
+    partial = sum(unit.progress_done / unit.progress_total for unit, _, _ in running if unit.progress_total)
     rate = sum(unit.progress_done / max(seconds, 1e-3) for unit, seconds, _ in running)
     first = running[0][0] if running else None
     return StageView(
-        name=stage.name, state=stage.state, total=stage.total, done=stage.done, reused=stage.reused,
-        failed=stage.failed, running=len(running), waiting=waiting, fraction=fraction, elapsed_s=elapsed,
-        eta_s=eta,
+        name=stage.name,
+        state=stage.state,
+        total=stage.total,
+        done=stage.done,
+        reused=stage.reused,
+        failed=stage.failed,
+        running=len(running),
+        waiting=waiting,
+        fraction=(stage.done + partial) / stage.total if stage.total else 0.0,
+        elapsed_s=elapsed,
+        eta_s=_eta_s(stage, elapsed, partial),
         progress=_progress(first),
-        rate=rate if rate > 0 else None, rate_unit=first.progress_unit if first else "",
+        rate=rate or None,
+        rate_unit=first.progress_unit if first else "",
         note=first.progress_note if first else "",
         device=", ".join(sorted({device for _, _, device in running if device})),
-    )  # fmt: skip
+        workers=workers.slots(session).get(plan.QUEUE_OF[stage.name], 0),
+    )
+
+
+def _eta_s(stage: Stage, elapsed_s: float | None, partial: float) -> float | None:
+    """Seconds to go at the pace so far; reused units say nothing about the pace."""
+    fresh = stage.done - stage.reused + partial
+    if stage.state != "open" or not elapsed_s or fresh <= _ETA_FROM * stage.total:
+        return None
+    return elapsed_s * (stage.total - stage.done - partial) / fresh
 
 
 def _progress(unit: Unit | None) -> str:

@@ -105,7 +105,7 @@ def test_a_removed_artifact_is_gone_and_can_be_removed_again(store):
     store.remove(published.path)
     store.remove(published.path)
     assert list(store.paths()) == []
-    with pytest.raises(ArtifactError, match=rf"{published.path}: expected an artifact .*; resume the run"):
+    with pytest.raises(ArtifactError, match=rf"{published.path}: expected an artifact .*; `arithctl resume"):
         store.fetch(published.path)
     with pytest.raises(ArtifactError, match=r"found no manifest.json"):
         store.verify(published.path)
@@ -115,15 +115,23 @@ def test_a_flipped_bit_is_named_with_its_file(store):
     published = publish(store)
     flipped = bytes([FILES["weights.bin"][0] ^ 1]) + FILES["weights.bin"][1:]
     put(store, published.path, "weights.bin", flipped)
-    with pytest.raises(ArtifactError, match=r"weights.bin: expected SHA-256 \w{64}, found \w{64}; remove"):
+    with pytest.raises(
+        ArtifactError, match=r"weights.bin: expected SHA-256 \w{64}, found \w{64}; `arithctl resume"
+    ):
         store.verify(published.path)
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (FILES["weights.bin"][:-12], r"is 12 bytes shorter than its manifest says \(500 bytes\); remove"),
-        (FILES["weights.bin"] + b"x", r"is 1 bytes longer than its manifest says \(500 bytes\); remove"),
+        (
+            FILES["weights.bin"][:-12],
+            r"is 12 bytes shorter than its manifest says \(500 bytes\); `arithctl resume",
+        ),
+        (
+            FILES["weights.bin"] + b"x",
+            r"is 1 bytes longer than its manifest says \(500 bytes\); `arithctl resume",
+        ),
     ],
 )
 def test_a_file_of_another_length_is_named_with_the_difference(store, data, message):
@@ -137,7 +145,9 @@ def test_a_missing_file_is_named(store):
     published = publish(store)
     fs, root = fsspec.core.url_to_fs(store.url)
     fs.rm_file(f"{root}/{published.path}/sub/config.json")
-    with pytest.raises(ArtifactError, match=r"config.json: expected 2 bytes, found no such file; remove"):
+    with pytest.raises(
+        ArtifactError, match=r"config.json: expected 2 bytes, found no such file; `arithctl resume"
+    ):
         store.verify(published.path)
 
 

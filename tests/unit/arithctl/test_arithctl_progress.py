@@ -20,6 +20,7 @@ def stage(**changes) -> StageView:
         "name": "train", "state": "open", "total": 4, "done": 1, "reused": 0, "failed": 0, "running": 1,
         "waiting": 2, "fraction": 0.3, "elapsed_s": 10.0, "eta_s": 125.0, "progress": "5/20 steps",
         "rate": 2_500.0, "rate_unit": "steps", "note": "loss 1.0", "device": "cpu",
+        "workers": 1,
     }  # fmt: skip
     return StageView(**{**fields, **changes})
 
@@ -30,6 +31,7 @@ def stage(**changes) -> StageView:
         ({}, "1/4 units, 5/20 steps, 2.5k steps/s, loss 1.0, ETA 2 m 5 s"),
         ({"state": "waiting"}, "waiting"),
         ({"running": 0, "eta_s": None, "failed": 2}, "1/4 units, 2 failed"),
+        ({"running": 0, "eta_s": None, "workers": 0}, "1/4 units, waiting for a worker"),
         ({"rate": None, "note": "", "eta_s": None}, "1/4 units, 5/20 steps"),
         (
             {"state": "done", "done": 4, "reused": 3, "running": 0, "eta_s": None},
