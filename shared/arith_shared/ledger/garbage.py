@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy import ColumnElement, delete, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from arith_shared.ledger.clock import now
@@ -84,9 +84,11 @@ def _unused_since(spare: Spare) -> tuple[ColumnElement[bool], ...]:
 
 
 def _is_unreferenced() -> ColumnElement[bool]:
-    return Artifact.key.not_in(select(Unit.content_key))
+    return ~exists().where(Unit.content_key == Artifact.key)
 
 
 def _is_spare() -> ColumnElement[bool]:
-    wanted = select(Unit.content_key).join(Run, Run.id == Unit.run_id).where(Run.state.not_in(RUN_OVER))
-    return (Artifact.kind == "states") & Artifact.key.not_in(wanted)
+    wanted = exists().where(
+        Unit.content_key == Artifact.key, Run.id == Unit.run_id, Run.state.not_in(RUN_OVER)
+    )
+    return (Artifact.kind == "states") & ~wanted

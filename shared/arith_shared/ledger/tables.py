@@ -94,7 +94,7 @@ class Unit(Base):
     key: Mapped[str]
     queue: Mapped[str]
     payload: Mapped[dict[str, Any]]
-    content_key: Mapped[str]
+    content_key: Mapped[str] = mapped_column(index=True)
     state: Mapped[str]
     #: Grows by one on every return to `ready`; a message that names another attempt is dropped.
     attempt: Mapped[int] = mapped_column(default=1)

@@ -202,6 +202,11 @@ class ArtifactStore:
             return int(self._fs.du(self._at(path)))
         return 0
 
+    @property
+    def is_local(self) -> bool:
+        """Whether the root is a folder of this machine, and so holds workspaces and scratch too."""
+        return self._is_local
+
     def used_bytes(self) -> int:
         """Bytes of everything below the root."""
         self._fs.invalidate_cache()

@@ -126,6 +126,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("run_id", "stage", "key"),
     )
     op.create_index(op.f("ix_units_artifact_key"), "units", ["artifact_key"], unique=False)
+    op.create_index(op.f("ix_units_content_key"), "units", ["content_key"], unique=False)
     op.create_index("units_by_queue", "units", ["queue", "state"], unique=False)
     op.create_index("units_by_stage", "units", ["run_id", "stage", "state"], unique=False)
     op.create_table(
@@ -215,6 +216,7 @@ def downgrade() -> None:
     op.drop_table("attempts")
     op.drop_index("units_by_stage", table_name="units")
     op.drop_index("units_by_queue", table_name="units")
+    op.drop_index(op.f("ix_units_content_key"), table_name="units")
     op.drop_index(op.f("ix_units_artifact_key"), table_name="units")
     op.drop_table("units")
     op.drop_table("stages")
