@@ -1,4 +1,4 @@
-"""Fixtures that every test may use: a state folder of its own, databases, and a clean environment."""
+"""Fixtures that every test may use: a state folder of its own, a database server, and a clean environment."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from harness.postgres import Postgres, programs
 
 
 @pytest.fixture(autouse=True)
@@ -22,3 +24,20 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty working folder with nothing configured; yields where the embedded state will lie."""
     monkeypatch.chdir(tmp_path)
     return tmp_path / ".arith"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server of this test session's own.
+
+    A missing PostgreSQL skips a local run and fails in CI, so that green never means skipped.
+    """
+    found = programs()
+    if found is None:
+        message = "PostgreSQL is not installed (apt-get install postgresql)"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    server = Postgres(found)
+    yield server
+    server.close()

@@ -86,7 +86,8 @@ class Housekeeper:
         """Published files of which the database knows nothing any more, or never did."""
         published = list(self._store.paths())
         with self._database.reading() as session:
-            named, spares = garbage.named_paths(session), garbage.unreferenced(session)
+            named, active = garbage.named_paths(session), garbage.active_keys(session)
+            spares = garbage.unreferenced(session)
         if published and not named:
             raise UserError(
                 f"{self._store.url} holds {len(published)} artifacts, and the database names none of them: "
@@ -95,7 +96,12 @@ class Housekeeper:
         for spare in spares:
             yield Piece("unreferenced", spare.path, spare.size_bytes, spare)
         for path in published:
-            if path not in named and self._store.age_s(path) > self._grace_s:
+            # Two attempts may both publish; who began to read the first goes on when the row names the second.
+            if (
+                path not in named
+                and path.split("/")[1] not in active
+                and self._store.age_s(path) > self._grace_s
+            ):
                 yield Piece("unnamed", path, self._store.size_bytes(path))
 
     def _leftovers(self) -> Iterator[Piece]:

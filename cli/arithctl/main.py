@@ -24,6 +24,8 @@ COMMANDS = {
         "arithctl.commands.resume:resume",
         "Continue a run that failed, was cancelled or interrupted.",
     ),
+    "delete": ("arithctl.commands.delete:delete", "Remove a run with its results."),
+    "gc": ("arithctl.commands.gc:gc", "Remove files that no run needs."),
     "workers": ("arithctl.commands.workers:workers", "Show who is alive, on which device, doing what."),
     "doctor": (
         "arithctl.commands.doctor:doctor",

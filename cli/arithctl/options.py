@@ -11,7 +11,8 @@ from click.shell_completion import CompletionItem
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def _complete_run(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def complete_run(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Ids of runs, for the shell."""
     from arith_shared.errors import ArithError
     from arith_shared.ledger import views
     from arith_shared.settings import load_settings
@@ -29,7 +30,7 @@ def _complete_run(ctx: click.Context, param: click.Parameter, incomplete: str) -
 
 def run_argument(command: Command) -> Command:
     """The run that a command is about: its id, a unique prefix of it, or `last`."""
-    return click.argument("run", shell_complete=_complete_run)(command)
+    return click.argument("run", shell_complete=complete_run)(command)
 
 
 def json_option(command: Command) -> Command:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import click
+
 from arith_shared import queue
 from arith_shared.errors import DiskBudgetError
 from arith_shared.failpoints import reach
@@ -12,6 +14,7 @@ from arith_shared.store.artifacts import ArtifactStore
 from arithctl import provenance
 from arithctl.connection import open_database
 from arithctl.forecast import forecast
+from arithctl.housekeeping import make_room
 from arithctl.output import human_bytes
 
 #: Part of the free space that a run may fill: logs, other runs and the system need some too.
@@ -28,6 +31,8 @@ def new_run(settings: Settings, spec: Spec, *, recipe: str, name: str | None) ->
     if sender is not None:
         sender.ping()
     store = ArtifactStore(settings.artifact_root, cache=settings.home / "cache")
+    if settings.max_bytes is not None:
+        _make_room(settings, store)
     _check_disk(store, spec)
     store.check_writable()
     with open_database(settings, create=True) as database:
@@ -38,6 +43,14 @@ def new_run(settings: Settings, spec: Spec, *, recipe: str, name: str | None) ->
             reconcile.deliver(database, sender, resend_s=settings.resend_s)
             sender.close()
         return run.id
+
+
+def _make_room(settings: Settings, store: ArtifactStore) -> None:
+    with open_database(settings, create=True) as database:
+        removed = make_room(settings, database, store)
+    if removed:
+        size = human_bytes(sum(piece.size_bytes for piece in removed))
+        click.echo(f"{size} removed to stay within ARITH_MAX_BYTES", err=True)
 
 
 def _check_disk(store: ArtifactStore, spec: Spec) -> None:

@@ -10,6 +10,7 @@ import shutil
 import socket
 import tempfile
 import threading
+import time
 import traceback
 import uuid
 from collections.abc import Mapping, Sequence
@@ -20,20 +21,24 @@ from typing import TYPE_CHECKING
 import arith_shared
 from arith_shared import logs, queue
 from arith_shared.errors import (
+    ArithError,
     ArtifactError,
     CancelledError,
     DrainError,
     InterruptedUnitError,
     MissingExtraError,
+    UnreachableError,
     UserError,
 )
 from arith_shared.failpoints import reach
+from arith_shared.inputs import Inputs, damage_is_final
 from arith_shared.lease import Lease
 from arith_shared.ledger import plan, reconcile, units, workers
 from arith_shared.ledger.database import Database
 from arith_shared.ledger.tables import Artifact as ArtifactRow
 from arith_shared.settings import Settings, load_settings
 from arith_shared.store.artifacts import ArtifactStore
+from arith_shared.store.space import full_disk_named
 from arith_shared.work import ROWS_FILE, Artifact, Context, Handler, Row, Unit
 
 if TYPE_CHECKING:
@@ -45,6 +50,8 @@ KIND_OF = {"train": "models", "extract": "states", "probe": "scores", "summarize
 EXTRA_OF = {"train": "trainer", "extract": "extractor", "probe": "prober"}
 #: Seconds between two signs of life of a worker process.
 REPORT_S = 10.0
+#: Seconds before a result is offered again to a database that did not answer.
+FINISH_AGAIN_S = 0.5
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +75,11 @@ class Worker:
     def store(self) -> ArtifactStore:
         """The artifact store."""
         return ArtifactStore(self.settings.artifact_root, cache=self.settings.home / "cache")
+
+    @cached_property
+    def inputs(self) -> Inputs:
+        """What handlers read."""
+        return Inputs(self.store)
 
     @cached_property
     def sender(self) -> queue.Sender:
@@ -110,7 +122,7 @@ class Worker:
         )
         try:
             with lease:
-                kept = self._reuse(held) or self._handle(held, lease)
+                kept = self._reuse(held, lease) or self._handle(held, lease)
             log.info("done" if kept else "finished too late: the unit is no longer ours")
         except InterruptedUnitError as error:
             log.warning("stopped: %s", error)
@@ -119,40 +131,40 @@ class Worker:
             log.exception("failed")
             self._fail(held, error)
 
-    def _reuse(self, held: units.Claim) -> bool:
+    def _reuse(self, held: units.Claim, lease: Lease) -> bool:
         """Finish the unit with the artifact that exists under its content key, if it verifies."""
         with self.database.reading() as session:
             row = session.get(ArtifactRow, held.content_key)
-        if row is None:
+        if row is None or row.deleted_at is not None:
             return False
         try:
-            self.store.verify(row.path)
+            self.store.verify(row.path, row.digest)
         except ArtifactError as error:
             log.warning("not reused: %s", error)
             return False
         artifact = units.NewArtifact(row.key, row.kind, row.path, row.digest, row.size_bytes, row.meta)
-        return self._finish(held, artifact, _read_rows(self.store.fetch(row.path)), reused=True)
+        return self._finish(held, lease, artifact, _read_rows(self.store.fetch(row.path)), reused=True)
 
     def _handle(self, held: units.Claim, lease: Lease) -> bool:
         handler = self._handler(held.stage)
         kind = KIND_OF[held.stage]
         unit = Unit(held.run_id, held.stage, held.key, held.attempt, held.payload)
-        scratch = self.store.scratch(held.content_key)
-        with self.store.workspace(kind, held.content_key) as output:
-            context = Context(self._inputs(held), output, scratch, lease)
-            reach("handler.before")
-            outcome = handler(units.spec_of(held), unit, context)
+        outer, inner = full_disk_named(self.store.folder), full_disk_named(self.store.folder)
+        # The inner one tells what is free while the attempt's files are there; the outer one, that no folder fits.
+        with outer, self.store.workspace(kind, held.content_key) as output, inner:
+            scratch = self.store.scratch(held.content_key)
+            with damage_is_final(held.run_id):
+                context = Context(self._inputs(held), output, scratch, lease)
+                reach("handler.before")
+                outcome = handler(units.spec_of(held), unit, context)
             reach("handler.after")
             _write_rows(output, outcome.rows)
             published = self.store.publish(output, kind, held.content_key, outcome.meta)
             reach("publish.after")
-        if device := outcome.meta.get("device"):
-            with self.database.transaction() as session:
-                workers.set_device(session, self.worker_id, str(device))
         artifact = units.NewArtifact(
             held.content_key, kind, published.path, published.digest, published.size_bytes, outcome.meta
         )
-        finished = self._finish(held, artifact, outcome.rows)
+        finished = self._finish(held, lease, artifact, outcome.rows)
         if finished:
             shutil.rmtree(scratch, ignore_errors=True)
         return finished
@@ -173,27 +185,32 @@ class Worker:
         upstream = plan.STAGES[: plan.STAGES.index(held.stage)]
         with self.database.reading() as session:
             rows = {stage: plan.artifacts_of(session, held.run_id, stage) for stage in upstream}
-        return {
-            stage: tuple(
-                Artifact(row.key, row.kind, self.store.fetch(row.path), row.digest, row.meta)
-                for row in artifacts
-            )
-            for stage, artifacts in rows.items()
-        }
+        return self.inputs.fetch(rows)
 
     def _finish(
         self,
         held: units.Claim,
+        lease: Lease,
         artifact: units.NewArtifact,
         rows: Mapping[str, Sequence[Row]],
         *,
         reused: bool = False,
     ) -> bool:
-        with self.database.transaction() as session:
-            finished = units.finish(session, held, artifact, rows, reused=reused)
-            reach("finish.before_commit")
-        reach("finish.after_commit")
-        return finished
+        """Record the result. The work is done, so a database that does not answer is asked again while we may."""
+        while True:
+            try:
+                with self.database.transaction() as session:
+                    finished = units.finish(session, held, artifact, rows, reused=reused)
+                    if not reused and (device := artifact.meta.get("device")):
+                        workers.set_device(session, self.worker_id, str(device))
+                    reach("finish.before_commit")
+            except UnreachableError as error:
+                log.warning("result not recorded yet, will try again: %s", error)
+                lease.check()
+                time.sleep(FINISH_AGAIN_S)
+            else:
+                reach("finish.after_commit")
+                return finished
 
     def _give_back(self, held: units.Claim, error: InterruptedUnitError) -> None:
         if isinstance(error, DrainError | CancelledError):
@@ -202,7 +219,7 @@ class Worker:
                 reach("release.before_commit")
 
     def _fail(self, held: units.Claim, error: Exception) -> None:
-        message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        message = str(error) if isinstance(error, ArithError) else f"{type(error).__name__}: {error}"
         trace = "".join(traceback.format_exception(error))
         with self.database.transaction() as session:
             units.fail(

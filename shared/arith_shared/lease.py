@@ -63,6 +63,10 @@ class Lease:
     def __call__(self, done: float, total: float, unit: str, note: str = "") -> None:
         """Remember progress for the next heartbeat; raise the reason to stop if there is one."""
         self._report = units.Report(done, total, unit, note)
+        self.check()
+
+    def check(self) -> None:
+        """Raise the reason to stop if there is one."""
         if self._reason is not None:
             raise self._reason
 

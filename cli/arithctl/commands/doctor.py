@@ -7,17 +7,26 @@ from dataclasses import asdict
 
 import click
 
-from arithctl.options import json_option
+from arithctl.options import complete_run, json_option
 
 
 @click.command(epilog="Example:  arithctl doctor")
+@click.option(
+    "--verify",
+    "run",
+    metavar="RUN",
+    shell_complete=complete_run,
+    help="Read every artifact of this run again instead, and compare checksums.",
+)
 @json_option
 @click.pass_context
-def doctor(ctx: click.Context, as_json: bool) -> None:
+def doctor(ctx: click.Context, run: str | None, as_json: bool) -> None:
     """Check what is configured, reachable, missing or insecure, and say what to do about it.
 
-    Exits with 3 if something that is configured cannot be used.
+    Exits with 3 if something that is configured cannot be used; with --verify, with 1 if a file is damaged.
     """
+    if run is not None:
+        ctx.exit(_verify(run, as_json))
     from arith_shared.settings import load_settings
     from arithctl.checks import examine
     from arithctl.errors import NOT_REACHABLE
@@ -32,3 +41,33 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
             click.echo(f"{finding.verdict:<8} {finding.check:<{width}}  {finding.found}{remedy}")
     if any(finding.verdict == "error" for finding in findings):
         ctx.exit(NOT_REACHABLE)
+
+
+def _verify(run: str, as_json: bool) -> int:
+    """Print what is damaged of a run; the exit code."""
+    from rich.console import Console
+
+    from arith_shared.ledger import runs
+    from arith_shared.settings import load_settings
+    from arith_shared.store.artifacts import ArtifactStore
+    from arithctl.connection import open_database
+    from arithctl.errors import RUN_FAILED
+    from arithctl.integrity import verify
+    from arithctl.output import human_bytes
+
+    settings = load_settings()
+    store = ArtifactStore(settings.artifact_root, cache=settings.home / "cache")
+    with open_database(settings) as database:
+        with database.reading() as session:
+            run_id = runs.find(session, run).id
+        found = verify(database, store, run_id, Console(stderr=True))
+    damaged = [one for one in found if one.damage]
+    if as_json:
+        click.echo(json.dumps([asdict(one) for one in found], indent=2))
+    else:
+        for one in damaged:
+            click.echo(f"damaged  {one.stage} {one.unit}: {one.damage}")
+        total = human_bytes(sum(one.size_bytes for one in found))
+        remedy = f"; `arithctl resume {run_id} --repair` makes them again" if damaged else ""
+        click.echo(f"{run_id}: {len(found)} artifacts, {total} read, {len(damaged)} damaged{remedy}")
+    return RUN_FAILED if damaged else 0

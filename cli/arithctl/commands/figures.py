@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from arithctl.options import _complete_run
+from arithctl.options import complete_run
 
 
 @click.command(epilog="Example:  arithctl figures last -o figures --format pdf")
-@click.argument("run", nargs=-1, required=True, shell_complete=_complete_run)
+@click.argument("run", nargs=-1, required=True, shell_complete=complete_run)
 @click.option(
     "-o",
     "--output",

@@ -42,7 +42,9 @@ def gc(dry_run: bool, as_json: bool) -> None:
     _print(pieces, "would be removed" if dry_run else "removed")
     used = store.used_bytes()
     if not dry_run and settings.max_bytes is not None and used > settings.max_bytes:
-        click.echo(f"{store.url} still holds {used:,} bytes, over ARITH_MAX_BYTES: the rest is in use", err=True)
+        click.echo(
+            f"{store.url} still holds {used:,} bytes, over ARITH_MAX_BYTES: the rest is in use", err=True
+        )
 
 
 def _summary(pieces: Sequence[Piece]) -> list[dict[str, object]]:

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from arithctl.commands.submit import RESULTS
 from arithctl.options import run_argument
 
+if TYPE_CHECKING:
+    from arith_shared.ledger.database import Database
+    from arith_shared.settings import Settings
+
 
 @click.command(epilog="Example:  arithctl resume last --wait")
 @run_argument
+@click.option(
+    "--repair",
+    is_flag=True,
+    help="Read every artifact of the run first, and make those again that are damaged; also of a done run.",
+)
 @click.option(
     "--wait", is_flag=True, help="Show progress until the run is over, then print and draw its results."
 )
@@ -23,8 +33,10 @@ from arithctl.options import run_argument
     show_default=True,
     help="Folder for the tables and figures of --wait.",
 )
-def resume(run: str, wait: bool, output: Path) -> None:
+def resume(run: str, repair: bool, wait: bool, output: Path) -> None:
     """Continue a run: what failed or was cancelled is queued again, what succeeded is kept.
+
+    Hidden states that were deleted to save space are made again if the work that is left reads them.
 
     An embedded run that was interrupted is still active; --wait carries on with it.
     """
@@ -33,12 +45,29 @@ def resume(run: str, wait: bool, output: Path) -> None:
     from arithctl.connection import open_database
 
     settings = load_settings()
-    with open_database(settings) as database, database.transaction() as session:
-        found = runs.find(session, run)
-        again = runs.resume(session, found.id)
-        session.refresh(found)
+    with open_database(settings) as database:
+        with database.reading() as session:
+            run_id = runs.find(session, run).id
+        damaged = _damaged(settings, database, run_id) if repair else set()
+        with database.transaction() as session:
+            again = runs.resume(session, run_id, damaged)
+            found = runs.find(session, run_id)
     click.echo(f"{found.id}: {found.state}, units queued again: {again}", err=True)
     if wait:
         from arithctl.waiting import wait_for
 
         wait_for(settings, found.id, output)
+
+
+def _damaged(settings: Settings, database: Database, run_id: str) -> set[str]:
+    """Content keys of the run's artifacts that do not verify; names each file."""
+    from rich.console import Console
+
+    from arith_shared.store.artifacts import ArtifactStore
+    from arithctl.integrity import verify
+
+    store = ArtifactStore(settings.artifact_root, cache=settings.home / "cache")
+    damaged = [one for one in verify(database, store, run_id, Console(stderr=True)) if one.damage]
+    for one in damaged:
+        click.echo(f"damaged  {one.stage} {one.unit}: {one.damage}", err=True)
+    return {one.key for one in damaged}

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from arithctl.options import _complete_run, json_option
+from arithctl.options import complete_run, json_option
 
 if TYPE_CHECKING:
     from arith_shared.ledger.views import RunView
 
 
 @click.command(epilog="Example:  arithctl status last --watch")
-@click.argument("run", required=False, shell_complete=_complete_run)
+@click.argument("run", required=False, shell_complete=complete_run)
 @click.option("--watch", "live", is_flag=True, help="Keep showing until the run is over.")
 @json_option
 def status(run: str | None, live: bool, as_json: bool) -> None:

@@ -41,6 +41,7 @@ def requeue(session: Session, stage: Stage, content_keys: Mapping[str, str]) -> 
             continue
         if unit.state == "done":
             undo(session, stage, unit)
+        stage.failed -= int(unit.state == "failed")
         unit.content_key = content_keys[unit.key]
         queue_again(unit)
     session.flush()

@@ -24,6 +24,17 @@ _SQLITE = "sqlite"
 _DRIVERS = (_SQLITE, "postgresql", "postgresql+psycopg")
 #: Seconds that a SQLite writer waits for another one; transactions here take milliseconds.
 _SQLITE_BUSY_S = 30
+#: Seconds that PostgreSQL lets a writer be silent inside its transaction. A worker that hangs or has lost its
+#: network would otherwise keep the rows that it has locked from all others for as long as its connection lasts.
+_SILENT_WRITER_S = 15
+#: PostgreSQL connections give up a server from which nothing comes any more, after about 25 s; URLs may say other.
+_POSTGRES = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,  # milliseconds, the others seconds
+}
 
 
 class Database:
@@ -44,27 +55,31 @@ class Database:
             self.engine = create_engine(parsed, connect_args={"timeout": _SQLITE_BUSY_S})
             _configure_sqlite(self.engine)
         else:
-            self.engine = create_engine(parsed, pool_pre_ping=True, pool_recycle=1800)
+            arguments = {name: value for name, value in _POSTGRES.items() if name not in parsed.query}
+            self.engine = create_engine(parsed, connect_args=arguments, pool_pre_ping=True, pool_recycle=1800)
+            _configure_postgres(self.engine)
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """A session that commits at the end and rolls back on any error."""
-        with self._session("IMMEDIATE") as session, session.begin():
+        with self._session(writes=True) as session, session.begin():
             yield session
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """A session that sees one snapshot and changes nothing."""
-        with self._session("DEFERRED") as session:
+        with self._session(writes=False) as session:
             yield session
 
     @contextmanager
-    def _session(self, sqlite_begin: str) -> Iterator[Session]:
-        engine = self.engine.execution_options(sqlite_begin=sqlite_begin)
+    def _session(self, *, writes: bool) -> Iterator[Session]:
+        engine = self.engine.execution_options(writes=writes)
         try:
             with Session(engine, expire_on_commit=False) as session:
                 yield session
-        except OperationalError as error:
+        except DBAPIError as error:
+            if not (isinstance(error, OperationalError) or error.connection_invalidated):
+                raise
             raise UnreachableError(f"database {self.where}: {_first_line(error)}") from error
 
     def close(self) -> None:
@@ -102,8 +117,20 @@ def _configure_sqlite(engine: Engine) -> None:
 
     @event.listens_for(engine, "begin")
     def _on_begin(connection: Connection) -> None:
-        mode = connection.get_execution_options().get("sqlite_begin", "IMMEDIATE")
-        connection.exec_driver_sql(f"BEGIN {mode}")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if _writes(connection) else "BEGIN DEFERRED")
+
+
+def _configure_postgres(engine: Engine) -> None:
+    @event.listens_for(engine, "begin")
+    def _on_begin(connection: Connection) -> None:
+        if _writes(connection):
+            connection.exec_driver_sql(
+                f"SET LOCAL idle_in_transaction_session_timeout = '{_SILENT_WRITER_S}s'"
+            )
+
+
+def _writes(connection: Connection) -> bool:
+    return bool(connection.get_execution_options().get("writes", True))
 
 
 def _first_line(error: DBAPIError) -> str:

@@ -64,6 +64,12 @@ def unfinished_keys(session: Session) -> set[str]:
     return set(session.scalars(select(Unit.content_key).where(Unit.state != "done")))
 
 
+def active_keys(session: Session) -> set[str]:
+    """Content keys of the units of runs that are not over: somebody may be reading what these name, or named."""
+    wanted = select(Unit.content_key).join(Run, Run.id == Unit.run_id).where(Run.state.not_in(RUN_OVER))
+    return set(session.scalars(wanted))
+
+
 def longest_attempt_s(session: Session) -> float:
     """Seconds since the oldest attempt in work began; zero when nobody works."""
     return session.scalar(select(func.max(now() - Unit.started_at)).where(Unit.state == "running")) or 0.0

@@ -83,7 +83,7 @@ def reopen(session: Session, run_id: str) -> None:
     stages = [lock_stage(session, run_id, name) for name in STAGES]
     first = next(stage for stage in stages if stage.state != "done" or stage.done < stage.total)
     for stage in stages[first.ordinal :]:
-        stage.state, stage.failed, stage.closed_at = "waiting", 0, None
+        stage.state, stage.closed_at = "waiting", None
     session.flush()
     _open(session, first, spec)
 

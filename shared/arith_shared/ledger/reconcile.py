@@ -63,14 +63,27 @@ def deliver(database: Database, send: Send, *, resend_s: float) -> int:
                 session, queue, WINDOW_PER_SLOT[queue] * max(1, slots.get(queue, 0)), resend_s
             )
         reach("deliver.before_commit")
-    for message in messages:
+    for sent, message in enumerate(messages):
         reach("deliver.before_send")
         try:
             send(message)
         except UnreachableError as error:
             log.warning("broker does not answer, will send again: %s", error)
+            _put_off(database, messages[sent:], resend_s)
             break
     return len(messages)
+
+
+def _put_off(database: Database, messages: list[Message], resend_s: float) -> None:
+    """Take back the count of sends that never reached the broker, or a long outage would outlast itself."""
+    ids = [message.unit_id for message in messages]
+    with database.transaction() as session:
+        session.execute(
+            update(Unit)
+            .where(Unit.id.in_(ids), Unit.state == "queued", Unit.sends > 0)
+            .values(resend_at=now() + resend_s, sends=Unit.sends - 1),
+            execution_options={"synchronize_session": False},
+        )
 
 
 def _unanswered(session: Session, resend_s: float) -> list[Message]:

@@ -133,11 +133,13 @@ def finish(
     """Record the artifact and its rows, mark the unit done and move the run on, all or nothing.
 
     False means that the unit is no longer ours, or that the artifact to be reused is gone: nothing was
-    changed, and files published just now are garbage.
+    changed, and files published just now are garbage. Who asks again because an answer was lost hears True.
     """
     # Two finishers of a stage's last two units must count one after the other, or neither closes it.
     stage = _lock_stage(session, held)
     unit = session.scalar(select(Unit).where(*_is_held(held), _run_is_active()).with_for_update())
+    if stage is not None and unit is None:
+        return session.scalar(select(Unit.id).where(*_is_of(held), Unit.state == "done")) is not None
     if stage is None or unit is None or (reused and not _is_kept(session, artifact)):
         return False
     _record_artifact(session, artifact)
@@ -170,16 +172,17 @@ def fail(session: Session, held: Claim, message: str, trace: str, *, permanent: 
 
 
 def release(session: Session, held: Claim, outcome: Literal["released", "cancelled"]) -> bool:
-    """Give the unit back without counting the attempt (drain), or end it because the run was cancelled."""
+    """Give the unit back without counting the attempt: the worker drains, or heard that the run is over."""
     values: dict[str, Any] = {"state": "ready", "attempt": Unit.attempt + 1, "resend_at": None, "sends": 0}
-    # A failed or cancelled run may have been resumed since the worker heard of its end; then the unit is wanted.
+    # The run decides, not the worker's reason: a run may end while its worker drains, and a run that the worker
+    # knows as cancelled may have been resumed, so that the unit is wanted again.
     over = _lock_stage(session, held) is None or not session.scalar(select(_is_active(held.run_id)))
-    if outcome == "cancelled" and over:
+    if over:
         values = {"state": "cancelled", "ended_at": now()}
     if not changed(session, _held(held).values(owner=None, lease_until=None, **values)):
         return False
     _close_attempt(session, held, outcome)
-    if outcome == "cancelled" and over:
+    if over:
         plan.settle_cancelled(session, held.run_id)
     return True
 
@@ -264,13 +267,12 @@ def _lock_stage(session: Session, held: Claim) -> Stage | None:
     return plan.lock_stage(session, held.run_id, held.stage) if there is not None else None
 
 
+def _is_of(held: Claim) -> list[ColumnElement[bool]]:
+    return [Unit.id == held.unit_id, Unit.attempt == held.attempt, Unit.owner == held.owner]
+
+
 def _is_held(held: Claim) -> list[ColumnElement[bool]]:
-    return [
-        Unit.id == held.unit_id,
-        Unit.attempt == held.attempt,
-        Unit.owner == held.owner,
-        Unit.state == "running",
-    ]
+    return [*_is_of(held), Unit.state == "running"]
 
 
 def _held(held: Claim, *also: ColumnElement[bool]) -> Any:

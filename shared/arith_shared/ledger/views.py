@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from arith_shared.ledger import plan, workers
 from arith_shared.ledger.clock import now
-from arith_shared.ledger.tables import RESULT_TABLES, Attempt, Event, Run, Stage, Unit, Worker
+from arith_shared.ledger.tables import RESULT_TABLES, Artifact, Attempt, Event, Run, Stage, Unit, Worker
 
 #: Part of a stage that must be done before its pace says anything about the rest.
 _ETA_FROM = 0.03
@@ -181,6 +181,18 @@ def events(session: Session, run_id: str, after: int = 0) -> Sequence[Event]:
     return session.scalars(
         select(Event).where(Event.run_id == run_id, Event.id > after).order_by(Event.id)
     ).all()
+
+
+def artifacts(session: Session, run_id: str) -> Sequence[tuple[str, str, Artifact]]:
+    """Artifacts of a run that have files, with the stage and key of the unit that each belongs to, in that order."""
+    query = (
+        select(Unit.stage, Unit.key, Artifact)
+        .join(Artifact, Artifact.key == Unit.artifact_key)
+        .join(Stage, (Stage.run_id == Unit.run_id) & (Stage.name == Unit.stage))
+        .where(Unit.run_id == run_id, Unit.state == "done", Artifact.deleted_at.is_(None))
+        .order_by(Stage.ordinal, Unit.key)
+    )
+    return [row for row in session.execute(query)]
 
 
 def failures(session: Session, run_id: str) -> Sequence[tuple[Attempt, str, str]]:

@@ -136,12 +136,6 @@ class ArtifactStore:
             )
         _check_files(self._fs, self._at(path), manifest)
 
-    def verify_copy(self, path: str) -> None:
-        """Like `verify`, but read what `fetch` gave: the copy on this machine when the root is elsewhere."""
-        folder = self.fetch(path)
-        manifest = Manifest.from_json((folder / MANIFEST).read_bytes(), where=str(folder / MANIFEST))
-        _check_files(fsspec.filesystem("file"), str(folder), manifest)
-
     def fetch(self, path: str) -> Path:
         """The artifact's folder on this machine, downloaded once and verified when the root is elsewhere.
 
@@ -151,6 +145,19 @@ class ArtifactStore:
         if not (folder / MANIFEST).is_file():
             # On a local root this raises: what is not in the folder is nowhere.
             self._download(path, self.manifest(path), folder)
+        return folder
+
+    def fetch_verified(self, path: str) -> Path:
+        """Like `fetch`, with every file read and compared; a copy that has changed is downloaded again."""
+        folder = self.fetch(path)
+        manifest = Manifest.from_json((folder / MANIFEST).read_bytes(), where=str(folder / MANIFEST))
+        try:
+            _check_files(fsspec.filesystem("file"), str(folder), manifest)
+        except ArtifactError:
+            if self._is_local:
+                raise
+            shutil.rmtree(folder)
+            self.fetch(path)
         return folder
 
     def remove(self, path: str) -> None:
@@ -201,6 +208,11 @@ class ArtifactStore:
         with contextlib.suppress(FileNotFoundError):
             return int(self._fs.du(self._at(path)))
         return 0
+
+    @property
+    def folder(self) -> Path:
+        """The folder of this machine where work is done: the root itself, or the cache of a root elsewhere."""
+        return self._here
 
     @property
     def is_local(self) -> bool:

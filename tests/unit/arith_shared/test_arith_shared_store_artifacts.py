@@ -141,6 +141,24 @@ def test_a_file_of_another_length_is_named_with_the_difference(store, data, mess
         store.verify(published.path)
 
 
+def test_files_that_agree_with_a_manifest_of_other_files_are_no_artifact_either(store):
+    published = publish(store)
+    store.verify(published.path, published.digest)
+    with pytest.raises(ArtifactError, match=r"manifest.json: expected the digest 0000, found \w{64}"):
+        store.verify(published.path, "0000")
+
+
+def test_a_damaged_copy_of_a_remote_artifact_is_downloaded_again_and_a_damaged_original_refused(store):
+    published = publish(store)
+    file = store.fetch(published.path) / "weights.bin"
+    file.write_bytes(b"damaged")
+    if store.is_local:
+        with pytest.raises(ArtifactError, match=r"weights.bin is 493 bytes shorter"):
+            store.fetch_verified(published.path)
+    else:
+        assert (store.fetch_verified(published.path) / "weights.bin").read_bytes() == FILES["weights.bin"]
+
+
 def test_a_missing_file_is_named(store):
     published = publish(store)
     fs, root = fsspec.core.url_to_fs(store.url)

@@ -222,6 +222,19 @@ def test_a_damaged_shard_is_refused_with_the_name_of_its_file(tmp_path, name, fa
         StateReader([folder], 2).matrix(3, 0)
 
 
+def test_a_flipped_bit_of_a_hidden_state_is_never_read(tmp_path):
+    folder = write(tmp_path / "shard", 0, [True, True])
+    file = folder / "layer=03.parquet"
+    data = file.read_bytes()
+    cell = StateReader([folder], 2).matrix(3, 4).astype("<f2").tobytes()
+    place = data.index(cell)
+    file.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+    reader = StateReader([folder], 2)
+    with pytest.raises(ArtifactError, match=r"layer=03.parquet: .*checksum"):
+        reader.matrix(3, 4)
+    reader.matrix(3, 3)  # its neighbour is as it was
+
+
 def test_a_layer_with_other_rows_than_the_problems_is_refused(tmp_path):
     one, two = write(tmp_path / "one", 0, [True]), write(tmp_path / "two", 0, [True, True])
     (two / "layer=03.parquet").rename(one / "layer=03.parquet")

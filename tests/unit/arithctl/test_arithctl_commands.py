@@ -32,7 +32,7 @@ def claim(database, lease_s: float = 60.0) -> units.Claim:
 
 STAGE_FIELDS = {
     "name", "state", "total", "done", "reused", "failed", "running", "waiting", "fraction", "elapsed_s",
-    "eta_s", "progress", "rate", "rate_unit", "note", "device",
+    "eta_s", "progress", "rate", "rate_unit", "note", "device", "workers",
 }  # fmt: skip
 
 
