@@ -148,7 +148,9 @@ def test_an_end_that_is_taken_back_is_named(ledger: Database) -> None:
     with ledger.transaction() as session:
         before = invariants.ends(session)
         session.execute(update(Unit).where(Unit.stage == "summarize").values(state="ready"))
-        session.execute(update(Stage).where(Stage.name == "train", Stage.state == "done").values(state="failed"))
+        session.execute(
+            update(Stage).where(Stage.name == "train", Stage.state == "done").values(state="failed")
+        )
         session.execute(update(Run).where(Run.state == "done").values(state="failed"))
         (run_id,) = session.scalars(text("SELECT run_id FROM units WHERE stage = 'summarize'"))
         assert sorted(invariants.undone(before, invariants.ends(session))) == [

@@ -55,6 +55,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.claims: list[units.Claim] = []
         self.holders: dict[int, units.Claim] = {}
         self.zombies: list[units.Claim] = []
+        self.finishers: dict[int, units.Claim] = {}
         self.silent: set[int] = set()
         self.told_to_stop: list[units.Claim] = []
         #: Problems kept of a shard, by content key, as the content alone decides.
@@ -82,7 +83,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(seed=st.integers(0, 1), n_train=st.sampled_from([10, 20]), untrained=st.booleans())
     def submit(self, seed: int, n_train: int, untrained: bool) -> None:
         spec = small_spec(
-            extract={"n_train": n_train, "shard_problems": 5, "max_tries": 3.0},
+            extract={"n_train": n_train, "n_eval": 5, "shard_problems": 5, "max_tries": 3.0},
             probe={"block_positions": 20, "untrained": untrained},
         ).model_copy(update={"seed": seed})
         with self.database.transaction() as session:
@@ -134,6 +135,7 @@ class LedgerMachine(RuleBasedStateMachine):
         # SQLite gives the numbers of deleted units to new ones; a zombie's owner token still tells them apart.
         for unit_id in mine:
             self.holders.pop(unit_id, None)
+            self.finishers.pop(unit_id, None)
             self.silent.discard(unit_id)
             del self.counted[unit_id]
 
@@ -274,12 +276,15 @@ class LedgerMachine(RuleBasedStateMachine):
         if self.failing:
             return
         self.end_leases(self.holders)
+        for queue in plan.QUEUES:
+            self.a_worker_reports(queue, 0)
+            self.a_worker_reports(queue, 1)
         for _ in range(MAX_ROUNDS):
+            if len(self.over) == len(self.specs):
+                break
             self.wait_for_an_answer_in_vain()
             self.honest_work(1_000)
             self.the_ledger_is_in_order()
-            if all(self.state(run_id) in RUN_OVER for run_id in self.specs):
-                break
         for run_id, spec in self.specs.items():
             self.check_end(run_id, spec)
         with self.database.reading() as session:
@@ -291,7 +296,9 @@ class LedgerMachine(RuleBasedStateMachine):
             cells = session.execute(
                 select(Score.layer, Score.position, Score.family).where(Score.run_id == run_id)
             ).all()
-            figures = session.scalar(select(func.count()).select_from(Summary).where(Summary.run_id == run_id))
+            figures = session.scalar(
+                select(func.count()).select_from(Summary).where(Summary.run_id == run_id)
+            )
         if run.state == "cancelled":
             assert run_id in self.may_be_cancelled
         elif run.state == "failed":
@@ -299,7 +306,9 @@ class LedgerMachine(RuleBasedStateMachine):
         else:
             assert run.state == "done"
             families = ["ridge", "ridge@untrained"][: 1 + spec.probe.untrained]
-            wanted = {(layer, position, family) for layer in (0, 1) for position in range(20) for family in families}
+            wanted = {
+                (layer, position, family) for layer in (0, 1) for position in range(20) for family in families
+            }
             assert sorted(tuple(cell) for cell in cells) == sorted(wanted)
             assert figures == 1
             self.check_that_nothing_was_done_twice(run_id)
@@ -346,9 +355,10 @@ class LedgerMachine(RuleBasedStateMachine):
         expected = self.holds(held) and self.state(held.run_id) == "active"
         with self.database.transaction() as session:
             finished = units.finish(session, held, new, rows_of(held), reused=reused)
-        assert finished == expected
-        if finished:
+        assert finished == (expected or self.has_done(held))
+        if expected:
             self.let_go(held.unit_id)
+            self.finishers[held.unit_id] = held
             self.published.add(new.path)
             self.damaged.discard(new.key)
 
@@ -390,6 +400,12 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def holds(self, held: units.Claim) -> bool:
         return self.holders.get(held.unit_id) is held
+
+    def has_done(self, held: units.Claim) -> bool:
+        """Whether this claim has finished its unit, and what it did still counts."""
+        with self.database.reading() as session:
+            state = session.scalar(select(Unit.state).where(Unit.id == held.unit_id))
+        return self.finishers.get(held.unit_id) is held and state == "done"
 
     def is_held(self, run_id: str) -> bool:
         """Whether a worker that still gives signs of life holds a unit of the run."""
@@ -435,10 +451,10 @@ def explore(ledger: Database, **how: object) -> None:
 
 def test_no_order_of_events_breaks_an_invariant_or_loses_work(database: Database) -> None:
     # The same examples every time: a change that breaks one is to blame for it.
-    explore(database, max_examples=40, stateful_step_count=40, derandomize=True)
+    explore(database, max_examples=20, stateful_step_count=30, derandomize=True)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_no_longer_order_of_events_does_either(database: Database) -> None:
-    explore(database, max_examples=150, stateful_step_count=80, print_blob=True)
+    explore(database, max_examples=100, stateful_step_count=60, print_blob=True)

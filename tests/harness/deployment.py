@@ -6,16 +6,16 @@ containers have: whoever waits through `until` also starts again what has died.
 
 from __future__ import annotations
 
+import json
 import os
+import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-import json
-import signal
-import subprocess
 
 import yaml
 from sqlalchemy import select
@@ -24,7 +24,6 @@ from sqlalchemy.orm import Session
 from arith_shared import queue
 from arith_shared.ledger import runs, views
 from arith_shared.ledger.clock import now
-from arith_shared.ledger.database import Database
 from arith_shared.ledger.tables import RESULT_TABLES, RUN_OVER, Artifact, Attempt, Unit, Worker
 from arith_shared.settings import Settings
 from arith_shared.specs import Spec
@@ -133,7 +132,12 @@ class Deployment:
         """Run a command of arithctl to its end."""
         command = [sys.executable, "-m", "arithctl", *arguments]
         return subprocess.run(
-            command, cwd=self.folder, env=self.env(**env), capture_output=True, text=True, timeout=processes.WITHIN_S
+            command,
+            cwd=self.folder,
+            env=self.env(**env),
+            capture_output=True,
+            text=True,
+            timeout=processes.WITHIN_S,
         )
 
     def recipe(self, seed: int) -> str:

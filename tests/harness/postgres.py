@@ -64,4 +64,6 @@ class Postgres:
         command = [str(self._programs / program), *arguments]
         # The server refuses to run as root.
         as_server = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
-        subprocess.run([*as_server, *command], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        subprocess.run(
+            [*as_server, *command], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
