@@ -17,7 +17,7 @@ install: .venv/.installed ## Make .venv with everything: command line, workers, 
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -e '.[dev]'
 	@touch $@
 
-demo: install ## The paper's phenomenon on a laptop: train, extract, probe, draw (about three minutes on two cores).
+demo: install ## The paper's phenomenon on a laptop: train, extract, probe, draw (a few minutes on two cores).
 	$(BIN)/arithctl submit tiny-specialized --wait
 
 check: install ## Format, lint, types, import rule: what CI checks before the tests.

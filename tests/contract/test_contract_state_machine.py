@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -452,9 +451,3 @@ def explore(ledger: Database, **how: object) -> None:
 def test_no_order_of_events_breaks_an_invariant_or_loses_work(database: Database) -> None:
     # The same examples every time: a change that breaks one is to blame for it.
     explore(database, max_examples=20, stateful_step_count=30, derandomize=True)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_no_longer_order_of_events_does_either(database: Database) -> None:
-    explore(database, max_examples=100, stateful_step_count=60, print_blob=True)
