@@ -76,7 +76,7 @@ def test_status_names_the_last_error_and_logs_has_its_traceback(cli, submitted, 
         f"last error: RuntimeError: boom (`arithctl logs {submitted} --errors`)" in cli("status", "last").out
     )
     log = cli("logs", "last", "--errors").out
-    assert re.search(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ  submitted .*seed 0$", log, re.MULTILINE)
+    assert re.search(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ  submitted .*seed 1$", log, re.MULTILINE)
     assert "attempt failed" in log
     assert f"train model, attempt 1, on h1:\n{trace}" in log
     assert "Traceback" not in cli("logs", "last").out
