@@ -94,9 +94,9 @@ class Service:
         """The process of the family that SIGSTOP has halted, if there is one."""
         return next(filter(is_stopped, descendants(self.pid)), None)
 
-    def says(self, text: str) -> bool:
-        """Whether `text` stands in the log."""
-        return text in self.log.read_text(encoding="utf-8", errors="replace")
+    def says(self, text: str, after: int = 0) -> bool:
+        """Whether `text` stands in the log, after so many bytes of it."""
+        return text.encode() in self.log.read_bytes()[after:]
 
     def tend(self) -> None:
         """Start it again if it has died without being stopped."""
