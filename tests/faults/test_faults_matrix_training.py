@@ -58,7 +58,7 @@ def test_row_01_a_trainer_that_is_killed_between_two_steps_goes_on_from_its_chec
     before = went_on(trainers)
     run, worker = begin(trainers)
     starts = worker.starts
-    for child in processes.descendants(worker.pid):
+    for child in processes.pool_children(worker.pid):
         worker.send(signal.SIGKILL, child)
     unharmed(trainers, run, trainer=REAL)
     assert trainers.outcomes(run, "model") == ["lost", "done"]

@@ -17,14 +17,14 @@ LONG = {"sleep_s": 600}
 
 def test_row_01_a_killed_pool_child_costs_one_attempt_and_its_parent_starts_another(standing, unharmed):
     worker = standing.services["worker"]
-    starts, children = worker.starts, processes.descendants(worker.pid)
+    starts, children = worker.starts, processes.pool_children(worker.pid)
     standing.break_units({"model": {"kill": True}, "trained/layer-01/position-010": {"kill": True}})
     run = standing.submit()
     unharmed(standing, run)
     assert standing.outcomes(run, "model") == ["lost", "done"]
     assert standing.outcomes(run, "trained/layer-01/position-010") == ["lost", "done"]
     assert worker.starts == starts
-    assert processes.descendants(worker.pid) - children
+    assert processes.pool_children(worker.pid) - children
 
 
 def test_row_02_a_killed_worker_is_started_again_and_its_unit_done_by_the_next(standing, unharmed):

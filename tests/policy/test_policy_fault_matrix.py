@@ -11,7 +11,7 @@ FAULTS = Path(__file__).parents[1] / "faults"
 ROWS = 27
 
 
-def tests() -> Iterator[ast.FunctionDef]:
+def named_after_rows() -> Iterator[ast.FunctionDef]:
     """The tests that are named after a row."""
     for file in FAULTS.glob("test_faults_matrix_*.py"):
         for node in ast.parse(file.read_text(encoding="utf-8")).body:
@@ -20,10 +20,10 @@ def tests() -> Iterator[ast.FunctionDef]:
 
 
 def test_every_row_of_the_fault_matrix_has_a_test():
-    rows = {int(re.fullmatch(r"test_row_(\d\d)_[a-z].*", test.name)[1]) for test in tests()}
+    rows = {int(re.fullmatch(r"test_row_(\d\d)_[a-z].*", test.name)[1]) for test in named_after_rows()}
     assert rows == set(range(1, ROWS + 1))
 
 
 def test_no_row_of_the_fault_matrix_is_left_out():
-    marks = {ast.unparse(mark) for test in tests() for mark in test.decorator_list}
+    marks = {ast.unparse(mark) for test in named_after_rows() for mark in test.decorator_list}
     assert [mark for mark in marks if "skip" in mark or "xfail" in mark] == []
