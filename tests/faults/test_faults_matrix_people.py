@@ -56,19 +56,21 @@ def test_row_25_a_submission_that_is_killed_before_it_commits_leaves_no_run(depl
 
 
 def test_row_25_a_submission_that_is_killed_after_it_and_repeated_with_its_key_is_one_run(
-    standing: Deployment, unharmed
+    deployment: Deployment, unharmed
 ):
-    before, recipe = listed(standing), standing.recipe()
-    ran = standing.command("submit", recipe, "--key", "mine", FAILPOINT="deliver.before_send:kill")
+    recipe = deployment.recipe()
+    ran = deployment.command("submit", recipe, "--key", "mine", FAILPOINT="deliver.before_send:kill")
     assert (ran.returncode, ran.stdout) == (-signal.SIGKILL, "")
-    (run,) = set(listed(standing)) - set(before)
-    again = standing.command("submit", recipe, "--key", "mine")
+    (run,) = listed(deployment)
+    again = deployment.command("submit", recipe, "--key", "mine")
     assert (again.returncode, again.stdout) == (0, f"{run}\n")
     assert f"{run} was submitted with this key before" in again.stderr
-    assert set(listed(standing)) == {run, *before}
-    unharmed(standing, run)
-    other = standing.command("submit", standing.recipe(), "--key", "mine")
+    other = deployment.command("submit", deployment.recipe(), "--key", "mine")
     assert (other.returncode, "was used for another spec" in other.stderr) == (2, True)
+    assert listed(deployment) == [run]
+    deployment.scheduler()
+    deployment.worker()
+    unharmed(deployment, run)
 
 
 def listed(deployment: Deployment) -> list[str]:

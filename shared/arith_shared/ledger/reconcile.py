@@ -44,9 +44,13 @@ def tick(database: Database, send: Send, *, resend_s: float, retry_s: float) -> 
     """One round: take back what lost its lease, finish cancellations, send again, send new."""
     with database.transaction() as session:
         units.expire(session, retry_s)
-        for run_id in session.scalars(select(Run.id).where(Run.state == "cancelling")).all():
-            plan.settle_cancelled(session, run_id)
         reach("expire.before_commit")
+    with database.reading() as session:
+        cancelling = session.scalars(select(Run.id).where(Run.state == "cancelling")).all()
+    for run_id in cancelling:
+        # One run at a time: who holds rows of several could wait for somebody who waits for them.
+        with database.transaction() as session:
+            plan.settle_cancelled(session, run_id)
     if (refusal := deliver(database, send, resend_s=resend_s)) is not None:
         log.warning("will send again: %s", refusal)
 
