@@ -36,6 +36,7 @@ from arith_shared.lease import Lease
 from arith_shared.ledger import plan, reconcile, units, workers
 from arith_shared.ledger.database import Database
 from arith_shared.ledger.tables import Artifact as ArtifactRow
+from arith_shared.metrics import endpoint
 from arith_shared.settings import Settings, load_settings
 from arith_shared.store.artifacts import ArtifactStore
 from arith_shared.store.space import full_disk_named
@@ -200,7 +201,9 @@ class Worker:
         while True:
             try:
                 with self.database.transaction() as session:
-                    finished = units.finish(session, held, artifact, rows, reused=reused)
+                    finished = units.finish(
+                        session, held, artifact, rows, reused=reused, report=lease.report()
+                    )
                     if not reused and (device := artifact.meta.get("device")):
                         workers.set_device(session, self.worker_id, str(device))
                     reach("finish.before_commit")
@@ -239,7 +242,15 @@ class Worker:
     def report_for_life(self) -> None:
         """Say that this worker is alive, now and every ten seconds, from a thread of the parent process."""
         self.drain_flag.unlink(missing_ok=True)
+        self._serve_metrics()
         threading.Thread(target=self._report_loop, name="report", daemon=True).start()
+
+    def _serve_metrics(self) -> None:
+        try:
+            endpoint.serve_worker(self.settings, self.database, self.worker_id, list(self._handlers))
+        except ArithError as error:
+            # Being watched is no condition of working.
+            log.error("no metrics: %s", error)
 
     def _report_loop(self) -> None:
         pause = threading.Event()

@@ -11,6 +11,8 @@ import logging
 import os
 import threading
 import time
+from contextvars import copy_context
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -25,6 +27,7 @@ from arith_shared.errors import (
 )
 from arith_shared.ledger import units
 from arith_shared.ledger.database import Database
+from arith_shared.vitals import VITALS
 
 #: Seconds that a handler has to notice a lost lease or a cancelled run.
 STOP_WITHIN_S = 30.0
@@ -46,9 +49,13 @@ class Lease:
         self._database, self._held = database, held
         self._heartbeat_s, self._lease_s, self._drain_flag = heartbeat_s, lease_s, drain_flag
         self._report = units.Report()
+        self._tokens_before = VITALS.tokens
         self._reason: InterruptedUnitError | None = None
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+        # A thread starts without context: its log lines too shall say which unit they are about.
+        self._thread = threading.Thread(
+            target=copy_context().run, args=(self._keep,), name="lease", daemon=True
+        )
 
     def __enter__(self) -> Lease:
         self._thread.start()
@@ -64,6 +71,11 @@ class Lease:
         """Remember progress for the next heartbeat; raise the reason to stop if there is one."""
         self._report = units.Report(done, total, unit, note)
         self.check()
+
+    def report(self) -> units.Report:
+        """What there is to say of the attempt at this moment."""
+        tokens = VITALS.tokens - self._tokens_before
+        return replace(self._report, tokens=tokens, gpu_bytes=VITALS.gpu_bytes)
 
     def check(self) -> None:
         """Raise the reason to stop if there is one."""
@@ -97,7 +109,7 @@ class Lease:
         """Send one heartbeat; False if the database did not answer."""
         try:
             with self._database.transaction() as session:
-                pulse = units.heartbeat(session, self._held, self._report, self._lease_s)
+                pulse = units.heartbeat(session, self._held, self.report(), self._lease_s)
         except (UnreachableError, SQLAlchemyError) as error:
             log.warning("heartbeat failed, will try again: %s", error)
             return False

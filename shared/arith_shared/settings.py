@@ -55,6 +55,10 @@ class Settings(BaseSettings):
     """Base of the delay before a failed unit is tried again; doubles with each failure, up to ten minutes."""
     threads: Annotated[int, Field(ge=1)] | None = None
     """Compute threads per worker; unset = all cores (embedded: cores divided by workers of the stage)."""
+    metrics_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
+    """Port of the endpoint /metrics of this process; unset or 0 = none."""
+    metrics_host: str = "127.0.0.1"
+    """Address that the endpoint is bound to; 0.0.0.0 only inside a container."""
     log_format: Literal["text", "json"] = "text"
 
     @field_validator("broker_url")

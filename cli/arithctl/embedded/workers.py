@@ -123,6 +123,8 @@ class Workers:
             "ARITH_HOME": str(self._settings.home.absolute()),
             "ARITH_THREADS": threads,
             "OMP_NUM_THREADS": threads,
+            # One port cannot serve them all.
+            "ARITH_METRICS_PORT": "0",
             "ARITH_WORKER_ID": f"{slot.name}-{uuid.uuid4().hex[:8]}",
         }
         return processes.start([sys.executable, "-m", "celery", *arguments], self.log_of(slot), env)
