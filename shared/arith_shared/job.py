@@ -281,11 +281,14 @@ class Worker:
         with self.database.transaction() as session:
             workers.forget(session, self.worker_id)
         self.drain_flag.unlink(missing_ok=True)
+        log.info("stopped")
 
 
 def worker_app(queue_name: str, module: str, handlers: Mapping[str, str]) -> Celery:
     """The Celery app of a worker service; `module` is the module that calls this, `handlers` as in `Worker`."""
     settings = load_settings()
+    # At once, and not only when Celery asks for it: it warns and fails before that.
+    logs.configure(settings.log_format)
     # The pool child is a fresh interpreter that imports the same module: it finds its parent's name here.
     worker_id = os.environ.setdefault("ARITH_WORKER_ID", f"{queue_name}-{uuid.uuid4().hex[:8]}")
     worker = Worker(settings, queue_name, handlers, worker_id)

@@ -7,11 +7,13 @@ decides whether it still means something, so it may come twice, late or never. W
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from typing import Any
 
 from celery import Celery, signals
+from celery.app.log import Logging
 from kombu import Queue
 from kombu.exceptions import OperationalError
 
@@ -31,9 +33,18 @@ POLL_TIMEOUT_S = 30
 UNITS_PER_CHILD = {"train": 1, "extract": 50, "probe": 200}
 
 
+class _Logging(Logging):  # type: ignore[misc] # Celery carries no types
+    """Celery's, which asks `on_logging_setup` for all handlers, and without one in text for pool children."""
+
+    def setup_logging_subsystem(self, *args: Any, **options: Any) -> Any:
+        receivers = super().setup_logging_subsystem(*args, **options)
+        os.environ.pop("_MP_FORK_LOGLEVEL_", None)
+        return receivers
+
+
 def make_app(broker_url: str, *, queue: str | None = None, include: str | None = None) -> Celery:
     """A Celery app on `broker_url`; with `queue` and `include` (a module) it is a worker's, else a sender's."""
-    app = Celery("arith", broker=broker_url, set_as_current=queue is not None)
+    app = Celery("arith", broker=broker_url, log=_Logging, set_as_current=queue is not None)
     app.conf.update(
         accept_content=["json"],
         broker_connection_max_retries=None,
@@ -66,6 +77,8 @@ def make_app(broker_url: str, *, queue: str | None = None, include: str | None =
         # CUDA does not survive a fork, and a fresh interpreter shares no state with its parent.
         worker_pool_start_method="spawn",
         worker_prefetch_multiplier=1,
+        # A fresh interpreter that imports everything takes longer than the four seconds of a fork.
+        worker_proc_alive_timeout=60,
         worker_redirect_stdouts=False,
         worker_send_task_events=False,
     )
