@@ -109,6 +109,10 @@ class Deployment:
         """Start a reconciler."""
         return self._serve(name, ["-m", "harness.fake_scheduler"], env)
 
+    def exporter(self, port: int) -> Service:
+        """Start a process that exposes the ledger's metrics."""
+        return self._serve("exporter", ["-m", "arith_shared.metrics"], {"METRICS_PORT": str(port)})
+
     def _serve(self, name: str, arguments: list[str], env: Mapping[str, str]) -> Service:
         command = [sys.executable, *arguments]
         self.services[name] = Service(command, self.env(**env), self.folder / f"{name}.log")
