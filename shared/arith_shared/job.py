@@ -31,6 +31,7 @@ from arith_shared.errors import (
     UserError,
 )
 from arith_shared.failpoints import reach
+from arith_shared.health import Sign
 from arith_shared.inputs import Inputs, damage_is_final
 from arith_shared.lease import Lease
 from arith_shared.ledger import plan, reconcile, units, workers
@@ -50,6 +51,8 @@ KIND_OF = {"train": "models", "extract": "states", "probe": "scores", "summarize
 EXTRA_OF = {"train": "trainer", "extract": "extractor", "probe": "prober"}
 #: Seconds between two signs of life of a worker process.
 REPORT_S = 10.0
+#: Seconds after which a worker that is idle, or waits for its pool child, counts as stuck.
+SILENT_S = 60.0
 #: Seconds before a result is offered again to a database that did not answer.
 FINISH_AGAIN_S = 0.5
 
@@ -119,6 +122,7 @@ class Worker:
             heartbeat_s=self.settings.heartbeat_s,
             lease_s=self.settings.lease_s,
             drain_flag=self.drain_flag,
+            health_dir=self.settings.health_dir,
         )
         try:
             with lease:
@@ -239,6 +243,8 @@ class Worker:
     def report_for_life(self) -> None:
         """Say that this worker is alive, now and every ten seconds, from a thread of the parent process."""
         self.drain_flag.unlink(missing_ok=True)
+        if self.settings.insecure:
+            log.warning("%s", self.settings.insecure)
         threading.Thread(target=self._report_loop, name="report", daemon=True).start()
 
     def _report_loop(self) -> None:
@@ -280,6 +286,7 @@ def worker_app(queue_name: str, module: str, handlers: Mapping[str, str]) -> Cel
     worker = Worker(settings, queue_name, handlers, worker_id)
     app = queue.make_app(settings.broker, queue=queue_name, include=module)
     queue.register(app, worker.run)
+    queue.on_consumer_beat(app, Sign(settings.health_dir, "consumer", SILENT_S).renew, REPORT_S)
     queue.on_logging_setup(lambda: logs.configure(settings.log_format))
     queue.on_worker_life(worker.report_for_life, worker.drain, worker.gone)
     return app
