@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import click
+
 from arith_shared.errors import RunNotFoundError
 from arith_shared.ledger import schema
 from arith_shared.ledger.database import Database
@@ -16,13 +18,15 @@ def open_database(settings: Settings, *, create: bool = False) -> Iterator[Datab
     """The configured database with the current schema.
 
     With `create`, an embedded database is made or upgraded. Without it, RunNotFoundError is raised where there
-    is none yet, so that asking a question leaves no files behind.
+    is none yet, so that asking a question leaves no files behind. Whoever comes with the default password is told.
     """
     if settings.database_url is None and not create and not (settings.home / "arith.db").exists():
         raise RunNotFoundError(
             f"there are no runs yet in {settings.home.absolute()}; start one with `arithctl submit RECIPE`, "
             "or point ARITH_HOME or ARITH_DATABASE_URL at where they are"
         )
+    if settings.insecure:
+        click.echo(f"warning: {settings.insecure}", err=True)
     database = Database(settings.database)
     try:
         schema.require_current(database, create=create and settings.database_url is None)

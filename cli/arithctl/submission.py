@@ -30,11 +30,8 @@ def new_run(settings: Settings, spec: Spec, *, recipe: str, name: str | None) ->
     sender = None if settings.embedded else queue.Sender(settings.broker)
     if sender is not None:
         sender.ping()
-    store = ArtifactStore(settings.artifact_root, cache=settings.home / "cache")
-    if settings.max_bytes is not None:
-        _make_room(settings, store)
-    _check_disk(store, spec)
-    store.check_writable()
+    if settings.sees_artifacts:
+        _check_store(settings, spec)
     with open_database(settings, create=True) as database:
         with database.transaction() as session:
             run = runs.submit(session, spec, recipe=recipe, name=name, provenance=provenance.collect())
@@ -43,6 +40,14 @@ def new_run(settings: Settings, spec: Spec, *, recipe: str, name: str | None) ->
             reconcile.deliver(database, sender, resend_s=settings.resend_s)
             sender.close()
         return run.id
+
+
+def _check_store(settings: Settings, spec: Spec) -> None:
+    store = ArtifactStore(settings.artifact_root, cache=settings.home / "cache")
+    if settings.max_bytes is not None:
+        _make_room(settings, store)
+    _check_disk(store, spec)
+    store.check_writable()
 
 
 def _make_room(settings: Settings, store: ArtifactStore) -> None:

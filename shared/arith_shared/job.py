@@ -31,6 +31,7 @@ from arith_shared.errors import (
     UserError,
 )
 from arith_shared.failpoints import reach
+from arith_shared.health import Sign
 from arith_shared.inputs import Inputs, damage_is_final
 from arith_shared.lease import Lease
 from arith_shared.ledger import plan, reconcile, units, workers
@@ -51,6 +52,8 @@ KIND_OF = {"train": "models", "extract": "states", "probe": "scores", "summarize
 EXTRA_OF = {"train": "trainer", "extract": "extractor", "probe": "prober"}
 #: Seconds between two signs of life of a worker process.
 REPORT_S = 10.0
+#: Seconds after which a worker that is idle, or waits for its pool child, counts as stuck.
+SILENT_S = 60.0
 #: Seconds before a result is offered again to a database that did not answer.
 FINISH_AGAIN_S = 0.5
 
@@ -120,6 +123,7 @@ class Worker:
             heartbeat_s=self.settings.heartbeat_s,
             lease_s=self.settings.lease_s,
             drain_flag=self.drain_flag,
+            health_dir=self.settings.health_dir,
         )
         try:
             with lease:
@@ -242,15 +246,11 @@ class Worker:
     def report_for_life(self) -> None:
         """Say that this worker is alive, now and every ten seconds, from a thread of the parent process."""
         self.drain_flag.unlink(missing_ok=True)
-        self._serve_metrics()
+        if self.settings.insecure:
+            log.warning("%s", self.settings.insecure)
+        stages = list(self._handlers)
+        endpoint.if_possible(endpoint.serve_worker, self.settings, self.database, self.worker_id, stages)
         threading.Thread(target=self._report_loop, name="report", daemon=True).start()
-
-    def _serve_metrics(self) -> None:
-        try:
-            endpoint.serve_worker(self.settings, self.database, self.worker_id, list(self._handlers))
-        except ArithError as error:
-            # Being watched is no condition of working.
-            log.error("no metrics: %s", error)
 
     def _report_loop(self) -> None:
         pause = threading.Event()
@@ -294,6 +294,7 @@ def worker_app(queue_name: str, module: str, handlers: Mapping[str, str]) -> Cel
     worker = Worker(settings, queue_name, handlers, worker_id)
     app = queue.make_app(settings.broker, queue=queue_name, include=module)
     queue.register(app, worker.run)
+    queue.on_consumer_beat(app, Sign(settings.health_dir, "consumer", SILENT_S).renew, REPORT_S)
     queue.on_logging_setup(lambda: logs.configure(settings.log_format))
     queue.on_worker_life(worker.report_for_life, worker.drain, worker.gone)
     return app

@@ -25,6 +25,7 @@ from arith_shared.errors import (
     LeaseLostError,
     UnreachableError,
 )
+from arith_shared.health import Sign
 from arith_shared.ledger import units
 from arith_shared.ledger.database import Database
 from arith_shared.vitals import VITALS
@@ -43,10 +44,18 @@ class Lease:
     """Context manager around a handler; call it to report progress (it is a `work.Progress`)."""
 
     def __init__(
-        self, database: Database, held: units.Claim, *, heartbeat_s: float, lease_s: float, drain_flag: Path
+        self,
+        database: Database,
+        held: units.Claim,
+        *,
+        heartbeat_s: float,
+        lease_s: float,
+        drain_flag: Path,
+        health_dir: Path | None = None,
     ) -> None:
         """Keep `held` by a heartbeat every `heartbeat_s` seconds; stop when `drain_flag` appears."""
         self._database, self._held = database, held
+        self._sign = Sign(health_dir, "unit", lease_s)
         self._heartbeat_s, self._lease_s, self._drain_flag = heartbeat_s, lease_s, drain_flag
         self._report = units.Report()
         self._tokens_before = VITALS.tokens
@@ -66,6 +75,7 @@ class Lease:
     ) -> None:
         self._over.set()
         self._thread.join()
+        self._sign.end()
 
     def __call__(self, done: float, total: float, unit: str, note: str = "") -> None:
         """Remember progress for the next heartbeat; raise the reason to stop if there is one."""
@@ -98,6 +108,7 @@ class Lease:
             ):
                 continue
             last_try = clock
+            self._sign.renew()
             if self._beat():
                 last_success = clock
             elif clock > last_success + self._lease_s:

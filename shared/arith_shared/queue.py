@@ -12,8 +12,9 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from celery import Celery, signals
+from celery import Celery, bootsteps, signals
 from celery.app.log import Logging
+from celery.beat import Scheduler
 from kombu import Queue
 from kombu.exceptions import OperationalError
 
@@ -111,6 +112,41 @@ def on_logging_setup(configure: Callable[[], None]) -> None:
     signals.setup_logging.connect(lambda **_: configure(), weak=False)
 
 
+def on_consumer_beat(app: Celery, beat: Callable[[], None], every_s: float) -> None:
+    """Call `beat` from the loop of the worker's consumer: a loop that hangs, or has no broker, calls it no more."""
+
+    class Beat(bootsteps.StartStopStep):  # type: ignore[misc] # Celery carries no types
+        requires = ("celery.worker.consumer.tasks:Tasks",)
+
+        def start(self, consumer: Any) -> None:
+            # Once per connection: Celery clears its timers with each one that it loses.
+            beat()
+            consumer.timer.call_repeatedly(every_s, beat)
+
+    app.steps["consumer"].add(Beat)
+
+
+def on_scheduler_start(start: Callable[[], None]) -> None:
+    """Call `start` once the scheduler's logs are set up."""
+    signals.beat_init.connect(lambda **_: start(), weak=False)
+
+
+def make_scheduler_app(broker_url: str, tick: Callable[[], None], every_s: float) -> Celery:
+    """An app whose `celery beat` does nothing but call `tick` every `every_s` seconds; it sends no message itself."""
+
+    class Ticker(Scheduler):  # type: ignore[misc] # Celery carries no types
+        def setup_schedule(self) -> None:
+            self.schedule: dict[str, Any] = {}
+
+        def tick(self, *_: Any, **__: Any) -> float:
+            tick()
+            return every_s
+
+    app = make_app(broker_url)
+    app.conf.beat_scheduler = Ticker
+    return app
+
+
 class Sender:
     """Sends messages by task name, so that sending needs no code of the workers."""
 
@@ -150,3 +186,7 @@ def worker_arguments(module: str, queue: str, name: str) -> list[str]:
     options: dict[str, Any] = {"--queues": queue, "--hostname": f"{name}@%h", "--loglevel": "INFO"}
     flags = [f"{option}={value}" for option, value in options.items()]
     return ["-A", module, "worker", "--without-gossip", "--without-mingle", "--without-heartbeat", *flags]
+
+
+#: Arguments of `python -m celery` that start the scheduler; it keeps no file.
+SCHEDULER_ARGUMENTS = ("--quiet", "--app=arith_shared.scheduler", "beat", "--pidfile=", "--loglevel=INFO")

@@ -107,7 +107,7 @@ class Deployment:
 
     def scheduler(self, name: str = "scheduler", **env: str) -> Service:
         """Start a reconciler."""
-        return self._serve(name, ["-m", "harness.fake_scheduler"], env)
+        return self._serve(name, ["-m", "celery", *queue.SCHEDULER_ARGUMENTS], env)
 
     def exporter(self, port: int) -> Service:
         """Start a process that exposes the ledger's metrics."""

@@ -120,6 +120,9 @@ class Workers:
             **_COMPUTE,
             **times,
             **os.environ,
+            # Said in full, so that no worker looks for a stack of its own.
+            "ARITH_BROKER_URL": self._settings.broker,
+            "ARITH_DATABASE_URL": self._settings.database,
             "ARITH_HOME": str(self._settings.home.absolute()),
             "ARITH_THREADS": threads,
             "OMP_NUM_THREADS": threads,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
-from arith_shared.errors import MissingExtraError, UserError
+from arith_shared.errors import ArithError, MissingExtraError, UserError
 from arith_shared.ledger.database import Database
 from arith_shared.settings import Settings
 
@@ -36,6 +36,14 @@ def serve_worker(settings: Settings, database: Database, worker_id: str, stages:
         from arith_shared.metrics.worker import WorkerMetrics
 
         _serve(settings, settings.metrics_port, WorkerMetrics(database, worker_id, stages))
+
+
+def if_possible(serve: Callable[..., None], *arguments: Any) -> None:
+    """Call one of the above, or log why it cannot be: being watched is no condition of working."""
+    try:
+        serve(*arguments)
+    except ArithError as error:
+        log.error("no metrics: %s", error)
 
 
 def _require_client() -> None:

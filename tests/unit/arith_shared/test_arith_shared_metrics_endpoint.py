@@ -11,7 +11,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from arith_shared import job
 from arith_shared.errors import MissingExtraError, UserError
 from arith_shared.ledger.database import Database
 from arith_shared.metrics import endpoint
@@ -57,10 +56,8 @@ def test_without_the_client_the_extra_is_named(database, monkeypatch):
         endpoint.serve_worker(Settings(metrics_port=9464), database, "w", ["train"])
 
 
-def test_a_worker_whose_port_is_taken_says_so_and_goes_on(database, taken, tmp_path, caplog):
-    worker = job.Worker(Settings(home=tmp_path, metrics_port=taken), "probe", {}, "w")
-    worker.__dict__["database"] = database
-    worker._serve_metrics()
+def test_a_service_whose_port_is_taken_says_so_and_goes_on(database, taken, caplog):
+    endpoint.if_possible(endpoint.serve_worker, Settings(metrics_port=taken), database, "w", ["train"])
     assert "no metrics: ARITH_METRICS_HOST=127.0.0.1" in caplog.text
 
 
