@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import click
 
@@ -26,10 +27,16 @@ def open_database(settings: Settings, *, create: bool = False) -> Iterator[Datab
             "or point ARITH_HOME or ARITH_DATABASE_URL at where they are"
         )
     if settings.insecure:
-        click.echo(f"warning: {settings.insecure}", err=True)
+        _warn(settings.insecure)
     database = Database(settings.database)
     try:
         schema.require_current(database, create=create and settings.database_url is None)
         yield database
     finally:
         database.close()
+
+
+@cache
+def _warn(text: str) -> None:
+    """Print a warning, once."""
+    click.echo(f"warning: {text}", err=True)

@@ -52,7 +52,8 @@ KIND_OF = {"train": "models", "extract": "states", "probe": "scores", "summarize
 EXTRA_OF = {"train": "trainer", "extract": "extractor", "probe": "prober"}
 #: Seconds between two signs of life of a worker process.
 REPORT_S = 10.0
-#: Seconds after which a worker that is idle, or waits for its pool child, counts as stuck.
+#: Seconds between two signs of life of a worker's loop, and after how many without one it counts as stuck.
+BEAT_S = 2.0
 SILENT_S = 60.0
 #: Seconds before a result is offered again to a database that did not answer.
 FINISH_AGAIN_S = 0.5
@@ -294,7 +295,7 @@ def worker_app(queue_name: str, module: str, handlers: Mapping[str, str]) -> Cel
     worker = Worker(settings, queue_name, handlers, worker_id)
     app = queue.make_app(settings.broker, queue=queue_name, include=module)
     queue.register(app, worker.run)
-    queue.on_consumer_beat(app, Sign(settings.health_dir, "consumer", SILENT_S).renew, REPORT_S)
+    queue.on_consumer_beat(app, Sign(settings.health_dir, "consumer", SILENT_S).renew, BEAT_S)
     queue.on_logging_setup(lambda: logs.configure(settings.log_format))
     queue.on_worker_life(worker.report_for_life, worker.drain, worker.gone)
     return app

@@ -120,7 +120,6 @@ def on_consumer_beat(app: Celery, beat: Callable[[], None], every_s: float) -> N
 
         def start(self, consumer: Any) -> None:
             # Once per connection: Celery clears its timers with each one that it loses.
-            beat()
             consumer.timer.call_repeatedly(every_s, beat)
 
     app.steps["consumer"].add(Beat)
