@@ -59,8 +59,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
 
 
 def _mode(settings: Settings) -> Finding:
-    mode = "embedded: broker and workers run while a command waits" if settings.embedded else "services"
-    return Finding("mode", "ok", f"{mode}; state in {settings.home.absolute()}")
+    return Finding("mode", "ok", f"{settings.reason}; state in {settings.home.absolute()}")
 
 
 def _database(settings: Settings) -> Iterator[Finding]:
@@ -93,6 +92,10 @@ def _broker(settings: Settings) -> Iterator[Finding]:
 
 
 def _artifacts(settings: Settings) -> Iterator[Finding]:
+    if not settings.sees_artifacts:
+        remedy = "for gc, --verify and --repair: docker compose run --rm cli arithctl ..."
+        yield Finding("artifacts", "ok", "in a Docker volume that only the containers see", remedy)
+        return
     store = ArtifactStore(settings.artifact_root, cache=settings.home / "cache")
     store.check_writable()
     free = store.free_bytes()
@@ -115,8 +118,9 @@ def _secrets(settings: Settings) -> Iterator[Finding]:
     env_file = Path(".env")
     if env_file.exists() and env_file.stat().st_mode & 0o077:
         yield Finding("secrets", "warning", f"{env_file} is readable by others", f"chmod 600 {env_file}")
-    url = settings.broker_url.get_secret_value() if settings.broker_url else ""
-    if url.startswith(("redis://", "rediss://")) and "@" not in url:
+    if settings.insecure:
+        yield Finding("secrets", "warning", settings.insecure, "make env, then docker compose up --wait -d")
+    if settings.broker.startswith(("redis://", "rediss://")) and "@" not in settings.broker:
         yield Finding(
             "secrets",
             "warning",

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+
+import click
 
 from arith_shared.errors import RunNotFoundError
 from arith_shared.ledger import schema
@@ -16,16 +19,24 @@ def open_database(settings: Settings, *, create: bool = False) -> Iterator[Datab
     """The configured database with the current schema.
 
     With `create`, an embedded database is made or upgraded. Without it, RunNotFoundError is raised where there
-    is none yet, so that asking a question leaves no files behind.
+    is none yet, so that asking a question leaves no files behind. Whoever comes with the default password is told.
     """
     if settings.database_url is None and not create and not (settings.home / "arith.db").exists():
         raise RunNotFoundError(
             f"there are no runs yet in {settings.home.absolute()}; start one with `arithctl submit RECIPE`, "
             "or point ARITH_HOME or ARITH_DATABASE_URL at where they are"
         )
+    if settings.insecure:
+        _warn(settings.insecure)
     database = Database(settings.database)
     try:
         schema.require_current(database, create=create and settings.database_url is None)
         yield database
     finally:
         database.close()
+
+
+@cache
+def _warn(text: str) -> None:
+    """Print a warning, once."""
+    click.echo(f"warning: {text}", err=True)

@@ -38,11 +38,8 @@ def new_run(settings: Settings, spec: Spec, *, recipe: str, name: str | None, ke
     if sender is not None:
         with contextlib.suppress(BrokerFullError):
             sender.ping()
-    store = ArtifactStore(settings.artifact_root, cache=settings.home / "cache")
-    if settings.max_bytes is not None:
-        _make_room(settings, store)
-    _check_disk(store, spec)
-    store.check_writable()
+    if settings.sees_artifacts:
+        _check_store(settings, spec)
     with open_database(settings, create=True) as database:
         try:
             run_id = _insert(database, spec, recipe, name, key)
@@ -67,6 +64,14 @@ def _insert(database: Database, spec: Spec, recipe: str, name: str | None, key: 
         run = runs.submit(session, spec, recipe=recipe, name=name, provenance=facts, key=key)
         reach("submit.before_commit")
         return run.id
+
+
+def _check_store(settings: Settings, spec: Spec) -> None:
+    store = ArtifactStore(settings.artifact_root, cache=settings.home / "cache")
+    if settings.max_bytes is not None:
+        _make_room(settings, store)
+    _check_disk(store, spec)
+    store.check_writable()
 
 
 def _make_room(settings: Settings, store: ArtifactStore) -> None:

@@ -31,11 +31,13 @@ from arith_shared.errors import (
     UserError,
 )
 from arith_shared.failpoints import reach
+from arith_shared.health import Sign
 from arith_shared.inputs import Inputs, damage_is_final
 from arith_shared.lease import Lease
 from arith_shared.ledger import plan, reconcile, units, workers
 from arith_shared.ledger.database import Database
 from arith_shared.ledger.tables import Artifact as ArtifactRow
+from arith_shared.metrics import endpoint
 from arith_shared.settings import Settings, load_settings
 from arith_shared.store.artifacts import ArtifactStore
 from arith_shared.store.space import full_disk_named
@@ -50,6 +52,9 @@ KIND_OF = {"train": "models", "extract": "states", "probe": "scores", "summarize
 EXTRA_OF = {"train": "trainer", "extract": "extractor", "probe": "prober"}
 #: Seconds between two signs of life of a worker process.
 REPORT_S = 10.0
+#: Seconds between two signs of life of a worker's loop, and after how many without one it counts as stuck.
+BEAT_S = 2.0
+SILENT_S = 60.0
 #: Seconds before a result is offered again to a database that did not answer.
 FINISH_AGAIN_S = 0.5
 
@@ -119,6 +124,7 @@ class Worker:
             heartbeat_s=self.settings.heartbeat_s,
             lease_s=self.settings.lease_s,
             drain_flag=self.drain_flag,
+            health_dir=self.settings.health_dir,
         )
         try:
             with lease:
@@ -200,7 +206,9 @@ class Worker:
         while True:
             try:
                 with self.database.transaction() as session:
-                    finished = units.finish(session, held, artifact, rows, reused=reused)
+                    finished = units.finish(
+                        session, held, artifact, rows, reused=reused, report=lease.report()
+                    )
                     if not reused and (device := artifact.meta.get("device")):
                         workers.set_device(session, self.worker_id, str(device))
                     reach("finish.before_commit")
@@ -241,6 +249,10 @@ class Worker:
     def report_for_life(self) -> None:
         """Say that this worker is alive, now and every ten seconds, from a thread of the parent process."""
         self.drain_flag.unlink(missing_ok=True)
+        if self.settings.insecure:
+            log.warning("%s", self.settings.insecure)
+        stages = list(self._handlers)
+        endpoint.if_possible(endpoint.serve_worker, self.settings, self.database, self.worker_id, stages)
         threading.Thread(target=self._report_loop, name="report", daemon=True).start()
 
     def _report_loop(self) -> None:
@@ -272,16 +284,20 @@ class Worker:
         with self.database.transaction() as session:
             workers.forget(session, self.worker_id)
         self.drain_flag.unlink(missing_ok=True)
+        log.info("stopped")
 
 
 def worker_app(queue_name: str, module: str, handlers: Mapping[str, str]) -> Celery:
     """The Celery app of a worker service; `module` is the module that calls this, `handlers` as in `Worker`."""
     settings = load_settings()
+    # At once, and not only when Celery asks for it: it warns and fails before that.
+    logs.configure(settings.log_format)
     # The pool child is a fresh interpreter that imports the same module: it finds its parent's name here.
     worker_id = os.environ.setdefault("ARITH_WORKER_ID", f"{queue_name}-{uuid.uuid4().hex[:8]}")
     worker = Worker(settings, queue_name, handlers, worker_id)
     app = queue.make_app(settings.broker, queue=queue_name, include=module)
     queue.register(app, worker.run)
+    queue.on_consumer_beat(app, Sign(settings.health_dir, "consumer", SILENT_S).renew, BEAT_S)
     queue.on_logging_setup(lambda: logs.configure(settings.log_format))
     queue.on_worker_life(worker.report_for_life, worker.drain, worker.gone)
     return app

@@ -11,6 +11,8 @@ import logging
 import os
 import threading
 import time
+from contextvars import copy_context
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -23,8 +25,10 @@ from arith_shared.errors import (
     LeaseLostError,
     UnreachableError,
 )
+from arith_shared.health import Sign
 from arith_shared.ledger import units
 from arith_shared.ledger.database import Database
+from arith_shared.vitals import VITALS
 
 #: Seconds that a handler has to notice a lost lease or a cancelled run.
 STOP_WITHIN_S = 30.0
@@ -40,15 +44,27 @@ class Lease:
     """Context manager around a handler; call it to report progress (it is a `work.Progress`)."""
 
     def __init__(
-        self, database: Database, held: units.Claim, *, heartbeat_s: float, lease_s: float, drain_flag: Path
+        self,
+        database: Database,
+        held: units.Claim,
+        *,
+        heartbeat_s: float,
+        lease_s: float,
+        drain_flag: Path,
+        health_dir: Path | None = None,
     ) -> None:
         """Keep `held` by a heartbeat every `heartbeat_s` seconds; stop when `drain_flag` appears."""
         self._database, self._held = database, held
+        self._sign = Sign(health_dir, "unit", lease_s)
         self._heartbeat_s, self._lease_s, self._drain_flag = heartbeat_s, lease_s, drain_flag
         self._report = units.Report()
+        self._tokens_before = VITALS.tokens
         self._reason: InterruptedUnitError | None = None
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+        # A thread starts without context: its log lines too shall say which unit they are about.
+        self._thread = threading.Thread(
+            target=copy_context().run, args=(self._keep,), name="lease", daemon=True
+        )
 
     def __enter__(self) -> Lease:
         self._thread.start()
@@ -59,11 +75,17 @@ class Lease:
     ) -> None:
         self._over.set()
         self._thread.join()
+        self._sign.end()
 
     def __call__(self, done: float, total: float, unit: str, note: str = "") -> None:
         """Remember progress for the next heartbeat; raise the reason to stop if there is one."""
         self._report = units.Report(done, total, unit, note)
         self.check()
+
+    def report(self) -> units.Report:
+        """What there is to say of the attempt at this moment."""
+        tokens = VITALS.tokens - self._tokens_before
+        return replace(self._report, tokens=tokens, gpu_bytes=VITALS.gpu_bytes)
 
     def check(self) -> None:
         """Raise the reason to stop if there is one."""
@@ -86,6 +108,7 @@ class Lease:
             ):
                 continue
             last_try = clock
+            self._sign.renew()
             if self._beat():
                 last_success = clock
             elif clock > last_success + self._lease_s:
@@ -97,7 +120,7 @@ class Lease:
         """Send one heartbeat; False if the database did not answer."""
         try:
             with self._database.transaction() as session:
-                pulse = units.heartbeat(session, self._held, self._report, self._lease_s)
+                pulse = units.heartbeat(session, self._held, self.report(), self._lease_s)
         except (UnreachableError, SQLAlchemyError) as error:
             log.warning("heartbeat failed, will try again: %s", error)
             return False

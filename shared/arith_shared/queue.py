@@ -7,11 +7,14 @@ decides whether it still means something, so it may come twice, late or never. W
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from typing import Any
 
-from celery import Celery, signals
+from celery import Celery, bootsteps, signals
+from celery.app.log import Logging
+from celery.beat import Scheduler
 from kombu import Queue
 from kombu.exceptions import OperationalError
 
@@ -36,9 +39,18 @@ _CANNOT_WRITE = "MISCONF"
 UNITS_PER_CHILD = {"train": 1, "extract": 50, "probe": 200}
 
 
+class _Logging(Logging):  # type: ignore[misc] # Celery carries no types
+    """Celery's, which asks `on_logging_setup` for all handlers, and without one in text for pool children."""
+
+    def setup_logging_subsystem(self, *args: Any, **options: Any) -> Any:
+        receivers = super().setup_logging_subsystem(*args, **options)
+        os.environ.pop("_MP_FORK_LOGLEVEL_", None)
+        return receivers
+
+
 def make_app(broker_url: str, *, queue: str | None = None, include: str | None = None) -> Celery:
     """A Celery app on `broker_url`; with `queue` and `include` (a module) it is a worker's, else a sender's."""
-    app = Celery("arith", broker=broker_url, set_as_current=queue is not None)
+    app = Celery("arith", broker=broker_url, log=_Logging, set_as_current=queue is not None)
     app.conf.update(
         accept_content=["json"],
         broker_connection_max_retries=None,
@@ -104,6 +116,40 @@ def on_logging_setup(configure: Callable[[], None]) -> None:
     signals.setup_logging.connect(lambda **_: configure(), weak=False)
 
 
+def on_consumer_beat(app: Celery, beat: Callable[[], None], every_s: float) -> None:
+    """Call `beat` from the loop of the worker's consumer: a loop that hangs, or has no broker, calls it no more."""
+
+    class Beat(bootsteps.StartStopStep):  # type: ignore[misc] # Celery carries no types
+        requires = ("celery.worker.consumer.tasks:Tasks",)
+
+        def start(self, consumer: Any) -> None:
+            # Once per connection: Celery clears its timers with each one that it loses.
+            consumer.timer.call_repeatedly(every_s, beat)
+
+    app.steps["consumer"].add(Beat)
+
+
+def on_scheduler_start(start: Callable[[], None]) -> None:
+    """Call `start` once the scheduler's logs are set up."""
+    signals.beat_init.connect(lambda **_: start(), weak=False)
+
+
+def make_scheduler_app(broker_url: str, tick: Callable[[], None], every_s: float) -> Celery:
+    """An app whose `celery beat` does nothing but call `tick` every `every_s` seconds; it sends no message itself."""
+
+    class Ticker(Scheduler):  # type: ignore[misc] # Celery carries no types
+        def setup_schedule(self) -> None:
+            self.schedule: dict[str, Any] = {}
+
+        def tick(self, *_: Any, **__: Any) -> float:
+            tick()
+            return every_s
+
+    app = make_app(broker_url)
+    app.conf.beat_scheduler = Ticker
+    return app
+
+
 class Sender:
     """Sends messages by task name, so that sending needs no code of the workers."""
 
@@ -145,3 +191,7 @@ def worker_arguments(module: str, queue: str, name: str) -> list[str]:
     options: dict[str, Any] = {"--queues": queue, "--hostname": f"{name}@%h", "--loglevel": "INFO"}
     flags = [f"{option}={value}" for option, value in options.items()]
     return ["-A", module, "worker", "--without-gossip", "--without-mingle", "--without-heartbeat", *flags]
+
+
+#: Arguments of `python -m celery` that start the scheduler; it keeps no file.
+SCHEDULER_ARGUMENTS = ("--quiet", "--app=arith_shared.scheduler", "beat", "--pidfile=", "--loglevel=INFO")

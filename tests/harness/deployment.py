@@ -128,7 +128,11 @@ class Deployment:
 
     def scheduler(self, name: str = "scheduler", **env: str) -> Service:
         """Start a reconciler."""
-        return self._serve(name, ["-m", "harness.fake_scheduler"], env)
+        return self._serve(name, ["-m", "celery", *queue.SCHEDULER_ARGUMENTS], env)
+
+    def exporter(self, port: int) -> Service:
+        """Start a process that exposes the ledger's metrics."""
+        return self._serve("exporter", ["-m", "arith_shared.metrics"], {"METRICS_PORT": str(port)})
 
     def _serve(self, name: str, arguments: list[str], env: Mapping[str, str]) -> Service:
         command = [sys.executable, *arguments]

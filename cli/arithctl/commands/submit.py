@@ -69,8 +69,8 @@ def submit(
 ) -> None:
     """Start a run of RECIPE: the name of one that ships with arithctl, or a YAML file.
 
-    With nothing configured everything runs on this machine while --wait waits; with ARITH_BROKER_URL set, the
-    services of that deployment do the work.
+    The services of the deployment that ARITH_BROKER_URL names do the work, or those of this folder's docker
+    compose stack if it runs. Otherwise everything runs on this machine while --wait waits.
     """
     from arith_shared.settings import load_settings
     from arithctl import recipes as library
@@ -82,6 +82,8 @@ def submit(
         _print_plan(spec, as_json)
         return
     settings = load_settings()
+    if settings.mode == "compose":
+        click.echo(settings.reason, err=True)
     run_id = new_run(settings, spec, recipe=found.name, name=name, key=key)
     if as_json:
         click.echo(json.dumps({"run": run_id}))

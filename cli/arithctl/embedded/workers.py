@@ -120,9 +120,14 @@ class Workers:
             **_COMPUTE,
             **times,
             **os.environ,
+            # Said in full, so that no worker looks for a stack of its own.
+            "ARITH_BROKER_URL": self._settings.broker,
+            "ARITH_DATABASE_URL": self._settings.database,
             "ARITH_HOME": str(self._settings.home.absolute()),
             "ARITH_THREADS": threads,
             "OMP_NUM_THREADS": threads,
+            # One port cannot serve them all.
+            "ARITH_METRICS_PORT": "0",
             "ARITH_WORKER_ID": f"{slot.name}-{uuid.uuid4().hex[:8]}",
         }
         return processes.start([sys.executable, "-m", "celery", *arguments], self.log_of(slot), env)

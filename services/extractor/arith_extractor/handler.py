@@ -16,6 +16,7 @@ from arith_model.devices import choose_device, device_name
 from arith_model.transformer import build_for, load_model
 from arith_shared.problems import Encoded, Problems, encode, probed_tokens, sample, texts
 from arith_shared.store.states import ProblemTable, ShardBuilder
+from arith_shared.vitals import VITALS
 from arith_shared.work import Artifact, Context, Outcome, Progress, Unit
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ class _Extraction:
         verdict = solved(captured.predicted, ids, question_length)
         states = captured.states if self.keep_all else captured.states[:, verdict]
         self.builder.add(states.float().cpu().numpy())
+        VITALS.tokens += ids.numel()
         return verdict.cpu().numpy()
 
 

@@ -24,6 +24,7 @@ from arith_model.checkpoint import Checkpoint
 from arith_model.devices import compute_dtype
 from arith_model.seeds import derive_seed
 from arith_shared.errors import DivergedError, DrainError
+from arith_shared.vitals import VITALS
 from arith_shared.work import Progress
 from arith_trainer.batches import NO_LOSS, Batch, Batches
 from arith_trainer.schedule import learning_rate
@@ -107,6 +108,7 @@ class Training:
             )
         optimizer.step()
         optimizer.zero_grad()
+        VITALS.tokens += batch.ids.numel()
         return {"step": self.step + 1, "loss": found[0], "grad_norm": found[1], "lr": rate}
 
     def _report(self, optimizer: torch.optim.Optimizer, line: LogLine) -> None:

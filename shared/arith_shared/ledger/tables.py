@@ -18,6 +18,8 @@ UnitState = Literal["ready", "queued", "running", "done", "failed", "cancelled"]
 
 RUN_OVER = ("done", "failed", "cancelled")
 UNIT_OVER = ("done", "failed", "cancelled")
+#: How an attempt may end.
+OUTCOMES = ("done", "reused", "failed", "lost", "released", "cancelled")
 
 
 def _one_of(column: str, *values: str) -> CheckConstraint:
@@ -122,6 +124,7 @@ class Attempt(Base):
     """One try at a unit: the audit trail, appended to and closed once."""
 
     __tablename__ = "attempts"
+    __table_args__ = (Index("attempts_by_end", "ended_at"),)
 
     unit_id: Mapped[int] = mapped_column(ForeignKey("units.id", ondelete="CASCADE"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True)
@@ -130,9 +133,12 @@ class Attempt(Base):
     host: Mapped[str]
     started_at: Mapped[float]
     ended_at: Mapped[float | None]
-    #: done, reused, failed, lost, released or cancelled
+    #: One of OUTCOMES, once it is over.
     outcome: Mapped[str | None]
     error: Mapped[str | None]
+    #: Tokens put through the LM, and the largest GPU memory in bytes, as last reported.
+    tokens: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    gpu_bytes: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class Artifact(Base):

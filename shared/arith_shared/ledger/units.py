@@ -54,6 +54,10 @@ class Report:
     total: float = 0.0
     unit: str = ""
     note: str = ""
+    #: Tokens that this attempt has put through an LM.
+    tokens: int = 0
+    #: The largest GPU memory in bytes that its process has held at once.
+    gpu_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,7 @@ def heartbeat(session: Session, held: Claim, report: Report, lease_s: float) -> 
         ),
     )
     if alive:
+        _note_facts(session, held, report)
         return "alive"
     still_ours = session.scalar(select(Unit.id).where(*_is_held(held)))
     return "cancelled" if still_ours is not None else "lost"
@@ -131,6 +136,7 @@ def finish(
     rows: Mapping[str, Sequence[Mapping[str, Any]]],
     *,
     reused: bool = False,
+    report: Report | None = None,
 ) -> bool:
     """Record the artifact and its rows, mark the unit done and move the run on, all or nothing.
 
@@ -151,6 +157,7 @@ def finish(
         stamp = {"run_id": held.run_id, "unit_id": held.unit_id, "attempt": held.attempt}
         if table_rows:
             session.execute(insert(RESULT_TABLES[name]), [{**row, **stamp} for row in table_rows])
+    _note_facts(session, held, report or Report())
     _close_attempt(session, held, "reused" if reused else "done")
     stage.done += 1
     stage.reused += int(reused)
@@ -287,6 +294,16 @@ def _is_active(run_id: str) -> ColumnElement[bool]:
 
 def _run_is_active() -> ColumnElement[bool]:
     return exists().where(Run.id == Unit.run_id, Run.state == "active")
+
+
+def _note_facts(session: Session, held: Claim, report: Report) -> None:
+    """Keep what the attempt used, beside what became of it; most have used no LM and no GPU."""
+    if report.tokens or report.gpu_bytes is not None:
+        session.execute(
+            update(Attempt)
+            .where(Attempt.unit_id == held.unit_id, Attempt.number == held.attempt)
+            .values(tokens=report.tokens, gpu_bytes=report.gpu_bytes)
+        )
 
 
 def _close_attempt(session: Session, held: Claim, outcome: str, error: str | None = None) -> None:

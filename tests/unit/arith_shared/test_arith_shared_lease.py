@@ -10,12 +10,14 @@ import pytest
 from sqlalchemy import select, update
 
 from arith_shared import lease as lease_module
+from arith_shared import logs
 from arith_shared.errors import CancelledError, DrainError, InterruptedUnitError, LeaseLostError
 from arith_shared.lease import Lease
 from arith_shared.ledger import reconcile, runs, units
 from arith_shared.ledger.database import Database
-from arith_shared.ledger.tables import Unit
+from arith_shared.ledger.tables import Attempt, Unit
 from arith_shared.testing import RecordingSender, fresh_database, small_spec
+from arith_shared.vitals import Vitals
 
 
 @pytest.fixture
@@ -53,6 +55,11 @@ def keep(database, held, tmp_path) -> Callable[..., Lease]:
 def unit_of(database: Database, held: units.Claim) -> Unit:
     with database.reading() as session:
         return session.scalars(select(Unit).where(Unit.id == held.unit_id)).one()
+
+
+def attempt_of(database: Database, held: units.Claim) -> Attempt:
+    with database.reading() as session:
+        return session.get_one(Attempt, (held.unit_id, held.attempt))
 
 
 def until(happened: Callable[[], bool]) -> None:
@@ -175,6 +182,25 @@ def test_a_handler_that_does_not_listen_is_ended_with_its_process(database, held
             runs.cancel(session, held.run_id)
         until(lambda: bool(ended))
     assert ended == [lease_module.EXIT_FENCED]
+
+
+def test_heartbeats_carry_what_this_attempt_used(database, held, keep, monkeypatch):
+    vitals = Vitals(tokens=1000, read_gpu_bytes=lambda: 7_000_000_000)
+    monkeypatch.setattr(lease_module, "VITALS", vitals)
+    with keep() as lease:
+        vitals.tokens += 64
+        until(lambda: attempt_of(database, held).tokens == 64)
+    assert attempt_of(database, held).gpu_bytes == 7_000_000_000
+    assert (lease.report().tokens, lease.report().gpu_bytes) == (64, 7_000_000_000)
+
+
+def test_what_the_heartbeat_logs_says_which_unit_it_is_about(keep, monkeypatch):
+    said: list[str] = []
+    monkeypatch.setattr(lease_module.log, "warning", lambda *_: said.append(str(logs._bound.get())))
+    with logs.bound(run="r-1"), keep() as lease:
+        break_database(lease._database, monkeypatch)
+        until(lambda: bool(said))
+    assert said[0] == "{'run': 'r-1'}"
 
 
 def test_reasons_to_stop_are_no_failures_of_the_unit():
