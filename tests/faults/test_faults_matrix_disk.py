@@ -89,7 +89,7 @@ def test_row_27_a_flipped_bit_is_named_and_repaired(deployment, unharmed, unit, 
     )
     deployment.scheduler()
     run = deployment.submit()
-    deployment.until(lambda: deployment.unit(run, unit).state == "done")
+    deployment.until(lambda: deployment.state(run, unit) == "done")
     deployment.holder(run, "trained/test/00000")
     # A worker that has read the file before would not read it again.
     worker.stop()
