@@ -15,11 +15,12 @@ from harness.handlers import REAL
 
 #: Seconds; importing torch on a busy machine can keep a heartbeat waiting for many.
 LEASE_S = 15.0
-#: Some two hundred steps, and checkpoints all the time.
+#: Some seventy steps, and checkpoints all the time.
 TRAINING = {
     "width": 16, "heads": 2, "ffn": 32,
     "training": {
-        "problems": 1024, "epochs": 8, "batch_tokens": 1024, "checkpoint_every_s": 0.1, "evaluate_every": 50,
+        "problems": 512, "epochs": 6, "batch_tokens": 1024, "checkpoint_every_s": 0.1, "evaluate_every": 20,
+        "evaluate_problems": 32,
     },
 }  # fmt: skip
 

@@ -11,7 +11,7 @@ from arith_shared.work import Context, Outcome, Unit
 
 FAKE, REAL = "arith_shared.testing:fake_handler", "harness.handlers:train"
 #: Seconds between two steps, so that a test can step in between them on any machine.
-_PAUSE_S = 0.01
+_PAUSE_S = 0.02
 
 
 def handlers(trainer: str = FAKE) -> dict[str, str]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-#: Seconds; whatever a test waits for takes a few on a quiet core, and pytest gives a test 300 in all.
+#: Seconds; whatever a test waits for takes a few on a quiet core.
 WITHIN_S = 240.0
 
 
