@@ -30,6 +30,9 @@ VISIBILITY_TIMEOUT_S = 24 * 3600
 BROKER_TIMEOUT_S = 5
 #: Seconds that a worker waits at a socket; above the ten that Celery asks the broker to wait for a message.
 POLL_TIMEOUT_S = 30
+#: Seconds that a pool child has to start: it imports everything anew, and a busy machine takes its time. Celery's
+#: own four would have it killed and started again for ever.
+CHILD_START_S = 120.0
 #: Units per pool child: a trainer's child ends with its unit and frees the device; probers stay warm.
 UNITS_PER_CHILD = {"train": 1, "extract": 50, "probe": 200}
 
@@ -78,8 +81,7 @@ def make_app(broker_url: str, *, queue: str | None = None, include: str | None =
         # CUDA does not survive a fork, and a fresh interpreter shares no state with its parent.
         worker_pool_start_method="spawn",
         worker_prefetch_multiplier=1,
-        # A fresh interpreter that imports everything takes longer than the four seconds of a fork.
-        worker_proc_alive_timeout=60,
+        worker_proc_alive_timeout=CHILD_START_S,
         worker_redirect_stdouts=False,
         worker_send_task_events=False,
     )
