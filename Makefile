@@ -1,6 +1,6 @@
 # arithctl: `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help install demo check format test test-fast clean
+.PHONY: help install demo check format test test-fast lock env up down logs clean
 
 # Python 3.11 or newer. PIP_FLAGS reaches every pip call, for example to choose a CPU build of torch.
 PYTHON ?= python3.11
@@ -18,7 +18,7 @@ install: .venv/.installed ## Make .venv with everything: command line, workers, 
 	@touch $@
 
 demo: install ## The paper's phenomenon on a laptop: train, extract, probe, draw (a few minutes on two cores).
-	$(BIN)/arithctl submit tiny-specialized --wait
+	ARITH_MODE=embedded $(BIN)/arithctl submit tiny-specialized --wait
 
 check: install ## Format, lint, types, import rule: what CI checks before the tests.
 	$(BIN)/ruff format --check .
@@ -35,6 +35,29 @@ test: install ## All tests.
 
 test-fast: install ## The tests that take seconds.
 	OMP_WAIT_POLICY=passive $(BIN)/pytest -m "not slow"
+
+env: ## Write .env with strong passwords for the compose stack; overwrites nothing.
+	@sh services/env.sh
+
+up: ## Start the compose stack and wait until it is healthy.
+	docker compose up --build --wait --detach
+
+down: ## Stop the compose stack; its volumes stay (`docker compose down --volumes` removes them).
+	docker compose down
+
+logs: ## Follow the logs of the compose stack.
+	docker compose logs --follow --tail 100
+
+# Torch is not in the locks: each image picks the build for its device. UV_FLAGS says where its small build is.
+UV_FLAGS ?= --torch-backend cpu
+UV_COMPILE = $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --python-version 3.11 --no-emit-package torch \
+	--custom-compile-command "make lock" $(UV_FLAGS) pyproject.toml --extra s3 --extra metrics
+
+lock: install ## Pin the dependencies of each image anew.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	for service in trainer extractor prober; do \
+	  $(UV_COMPILE) --extra $$service -o services/$$service/requirements.lock || exit 1; done
+	$(UV_COMPILE) --extra figures -o cli/requirements.lock
 
 clean: ## Remove the environment, caches and the state of embedded runs in this folder.
 	rm -rf .venv .arith arithctl-results .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -73,7 +73,12 @@ def configure(style: Literal["text", "json"], level: int = logging.INFO) -> None
     if style == "json":
         sys.excepthook = _log_uncaught
         threading.excepthook = _log_uncaught_in_thread
-        # Where Celery draws its banner and says that it shuts down, past all loggers.
+        _silence_plain_output()
+
+
+def _silence_plain_output() -> None:
+    """Close where Celery draws its banner and says that it shuts down, past all loggers."""
+    if getattr(sys.__stdout__, "name", None) != os.devnull:
         sys.__stdout__ = open(os.devnull, "w", encoding="utf-8")  # type: ignore[misc] # noqa: SIM115
 
 

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry, ProcessCollector
 
+from arith_shared import stack
 from arith_shared.ledger.plan import STAGES
 from arith_shared.metrics.ledger import LedgerMetrics
 from arith_shared.metrics.worker import WorkerMetrics
@@ -71,3 +72,25 @@ def test_every_metric_of_our_own_is_on_the_dashboard_or_in_an_alert(exposed):
     text = " ".join(expressions())
     ours = {name for name in exposed if name.startswith("arith_")} - {"arith_worker_info"}
     assert {name for name in ours if name not in text} == set()
+
+
+def test_prometheus_asks_every_service_of_the_stack_that_serves_metrics():
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
+    serving = {
+        name: service.get("environment", {}).get("ARITH_METRICS_PORT") for name, service in services.items()
+    }
+    scrape = yaml.safe_load((MONITORING / "prometheus.yml").read_text(encoding="utf-8"))["scrape_configs"]
+    asked = {
+        name: str(source["port"])
+        for job in scrape
+        for source in job["dns_sd_configs"]
+        for name in source["names"]
+    }
+    one_shot = {"migrate", "cli"}
+    assert asked == {name: port for name, port in serving.items() if port and name not in one_shot}
+
+
+def test_a_default_password_is_the_one_that_is_warned_about():
+    text = (MONITORING / "flower/celery_app.py").read_text(encoding="utf-8")
+    assert "the default password opens" in text
+    assert stack.DEFAULT_PASSWORD not in text

@@ -11,9 +11,13 @@ from arith_shared.ledger.database import Database
 from arith_shared.metrics.endpoint import serve_ledger
 from arith_shared.settings import load_settings
 
+_STOP = {signal.SIGTERM, signal.SIGINT}
+
 
 def main() -> None:
     """Serve until told to stop."""
+    # Before the endpoint's thread starts: one that does not wait for them would end the process with an error.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)
     try:
         settings = load_settings()
         if not settings.metrics_port:
@@ -22,7 +26,7 @@ def main() -> None:
         serve_ledger(settings, Database(settings.database))
     except ArithError as error:
         sys.exit(f"arith_shared.metrics: {error}")
-    signal.sigwait({signal.SIGTERM, signal.SIGINT})
+    signal.sigwait(_STOP)
 
 
 if __name__ == "__main__":

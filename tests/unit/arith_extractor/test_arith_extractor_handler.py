@@ -13,6 +13,7 @@ from arith_model.transformer import build_for
 from arith_shared.errors import CancelledError, HalfPrecisionError
 from arith_shared.problems import encode, sample
 from arith_shared.store.states import StateReader
+from arith_shared.vitals import VITALS
 from arith_shared.work import Artifact, Context, Unit
 
 COUNT = 64
@@ -221,3 +222,11 @@ def test_the_untrained_control_reads_the_lm_as_it_was_before_training_on_all_pro
         expected = build_for(spec).eval()(ids[:, :-1], output_hidden_states=True).hidden_states[1][:, 3]
     found = StateReader([folder], COUNT).matrix(1, 3)
     np.testing.assert_allclose(found, expected.numpy(), rtol=1e-3, atol=1e-3)
+
+
+def test_all_tokens_of_the_texts_are_counted(extract, spec):
+    before = VITALS.tokens
+    extract(spec)
+    distribution = spec.task.evaluation()
+    ids = encode(sample(distribution, "probe", 0, COUNT, spec.seed), distribution, spec.task.chain).ids
+    assert VITALS.tokens - before == ids.size

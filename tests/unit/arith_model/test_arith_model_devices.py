@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from arith_model import devices
+from arith_shared.vitals import VITALS
 
 
 @pytest.fixture(autouse=True)
@@ -42,8 +43,10 @@ def test_without_the_variable_torch_keeps_its_own_choice():
 def test_a_gpu_is_preferred_and_named(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H100")
+    monkeypatch.setattr(VITALS, "read_gpu_bytes", None)
     device = devices.choose_device()
     assert device.type == "cuda"
+    assert VITALS.read_gpu_bytes is torch.cuda.max_memory_allocated
     assert devices.device_name(device) == "NVIDIA H100"
 
 

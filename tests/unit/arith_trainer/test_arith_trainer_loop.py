@@ -11,6 +11,7 @@ import torch
 from arith_model import checkpoint
 from arith_model.transformer import build_for
 from arith_shared.errors import CancelledError, DivergedError, DrainError
+from arith_shared.vitals import VITALS
 from arith_trainer import loop
 from arith_trainer.loop import make_optimizer
 
@@ -289,3 +290,17 @@ def test_progress_is_reported_at_every_step_with_loss_and_accuracy(spec_with, tr
     notes = [report[3] for report in reports]
     assert all(note.startswith("loss ") for note in notes)
     assert [note.endswith(", accuracy 0.500") for note in notes] == [False] * 4 + [True] * 8
+
+
+def test_tokens_are_counted_for_the_steps_that_this_process_did(spec_with, training_of, tmp_path):
+    scratch = tmp_path / "counted"
+    scratch.mkdir()
+    before = VITALS.tokens
+    with pytest.raises(DrainError):
+        training_of(spec_with(), scratch=scratch, progress=drain_at(5)).run()
+    training = training_of(spec_with(), scratch=scratch)
+    first = VITALS.tokens - before
+    training.run()
+    of_steps = [training.batches[step].ids.numel() for step in range(training.batches.steps)]
+    assert first == sum(of_steps[:5])
+    assert VITALS.tokens - before - first == sum(of_steps[5:])
