@@ -13,12 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from arith_shared.job import Worker
-from arith_shared.ledger import plan, reconcile, runs
-from arith_shared.settings import Settings
-from arith_shared.testing import RecordingSender, fresh_database
 from harness.broker import Broker
-from harness.deployment import Deployment, Results, results_of, spec_of_seed
+from harness.deployment import Deployment, Results, spec_of_seed
+from harness.oracle import undisturbed_results
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -36,23 +33,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Res
 
     @cache
     def results(seed: int) -> Results:
-        folder = tmp_path_factory.mktemp("undisturbed")
-        settings = Settings(home=folder, database_url=f"sqlite:///{folder}/arith.db")
-        sender = RecordingSender()
-        worker = Worker(
-            settings, "probe", dict.fromkeys(plan.STAGES, "arith_shared.testing:fake_handler"), "w"
-        )
-        worker.__dict__.update(database=fresh_database(settings.database), sender=sender)
-        with worker.database.transaction() as session:
-            run_id = runs.submit(session, spec_of_seed(seed), recipe="fake").id
-        reconcile.tick(worker.database, sender, resend_s=60.0, retry_s=0.0)
-        while messages := sender.take():
-            for message in messages:
-                worker.run(message.unit_id, message.attempt)
-        with worker.database.reading() as session:
-            found = results_of(session, run_id)
-        worker.database.close()
-        return found
+        return undisturbed_results(tmp_path_factory.mktemp("undisturbed"), spec_of_seed(seed))
 
     return results
 

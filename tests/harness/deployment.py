@@ -100,9 +100,9 @@ class Deployment:
             **{f"ARITH_{name}": value for name, value in more.items()},
         }
 
-    def worker(self, name: str = "worker", **env: str) -> Service:
+    def worker(self, name: str = "worker", *, module: str = "harness.fake_worker", **env: str) -> Service:
         """Start a worker of all queues."""
-        arguments = queue.worker_arguments("harness.fake_worker", "train,extract,probe", name)
+        arguments = queue.worker_arguments(module, "train,extract,probe", name)
         return self._serve(name, ["-m", "celery", *arguments], env)
 
     def scheduler(self, name: str = "scheduler", **env: str) -> Service:
