@@ -27,6 +27,9 @@ VISIBILITY_TIMEOUT_S = 24 * 3600
 BROKER_TIMEOUT_S = 5
 #: Seconds that a worker waits at a socket; above the ten that Celery asks the broker to wait for a message.
 POLL_TIMEOUT_S = 30
+#: Seconds that a pool child has to import its module. Celery's own four kill each child of a busy machine just
+#: before it is ready, and the next one, for ever.
+CHILD_STARTS_WITHIN_S = 120.0
 #: Units per pool child: a trainer's child ends with its unit and frees the device; probers stay warm.
 UNITS_PER_CHILD = {"train": 1, "extract": 50, "probe": 200}
 
@@ -66,6 +69,7 @@ def make_app(broker_url: str, *, queue: str | None = None, include: str | None =
         # CUDA does not survive a fork, and a fresh interpreter shares no state with its parent.
         worker_pool_start_method="spawn",
         worker_prefetch_multiplier=1,
+        worker_proc_alive_timeout=CHILD_STARTS_WITHIN_S,
         worker_redirect_stdouts=False,
         worker_send_task_events=False,
     )

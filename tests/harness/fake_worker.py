@@ -13,6 +13,10 @@ from arith_shared.ledger.plan import QUEUES, STAGES
 #: Seconds by which this worker's clock is wrong.
 CLOCK_OFF = "ARITH_TEST_CLOCK_OFF"
 
+#: Seconds that this module takes to be imported besides its own, as on a busy machine.
+SLOW_START = "ARITH_TEST_SLOW_START"
+
+time.sleep(float(os.environ.get(SLOW_START, "0")))
 if CLOCK_OFF in os.environ:
     _right_time = time.time
     time.time = lambda: _right_time() + float(os.environ[CLOCK_OFF])

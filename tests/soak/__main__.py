@@ -11,6 +11,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -68,6 +69,8 @@ def main(
     click.echo(f"seed {seed}", err=True)
     # The reference runs are computed in this process as in the workers: on one thread.
     os.environ |= {"ARITH_THREADS": "1", "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+    # Whoever ends this process ends all that it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folder = Path(tempfile.mkdtemp(prefix="arith-soak-"))
     with _postgres(database) as postgres:
         shares = ((FAKE, 1 - real_share), (REAL, real_share))
@@ -83,11 +86,12 @@ def main(
     else:
         click.echo("\n".join([f"seed {seed}, {database}", *map(text, parts)]))
     if not is_clean:
-        click.echo(
-            f"a promise was broken; {folder} has all logs, the SQLite database and the files", err=True
-        )
-        sys.exit(1)
-    shutil.rmtree(folder)
+        click.echo("a promise was broken", err=True)
+    if keep or not is_clean:
+        click.echo(f"{folder} has the faults in order, all logs, the SQLite database and the files", err=True)
+    else:
+        shutil.rmtree(folder)
+    sys.exit(0 if is_clean else 1)
 
 
 @contextlib.contextmanager
@@ -126,14 +130,17 @@ def soak(part: Part, plan: Plan) -> PartReport:
 
 def _break_things(world: World, people: People, plan: Plan, started: float) -> None:
     rng = random.Random(f"{plan.seed} {world.part.name} faults")
-    number, next_fault, next_line = 0, started + 5.0, started + PROGRESS_S
+    number, next_line = 0, started
+    next_fault, last_fault, end_then = started + 5.0, started, 0.0
     while (clock := time.monotonic()) < started + plan.seconds and people.found.is_clean:
         people.look()
         people.act()
-        if clock >= next_fault:
+        is_moving = people.latest_end > end_then or clock > last_fault + world.part.patience_s
+        if clock >= next_fault and is_moving:
             # A generator for each fault: how often one of them asks must not change the next.
             inflict_one(world, random.Random(f"{plan.seed} {world.part.name} {number}"))
             number, next_fault = number + 1, clock + world.part.pause(rng)
+            last_fault, end_then = clock, people.latest_end
         if clock >= next_line:
             click.echo(progress(world, people.found, clock - started, plan.seconds), err=True)
             next_line = clock + PROGRESS_S

@@ -20,7 +20,7 @@ from arith_shared.failpoints import FAILPOINTS
 from arith_shared.ledger.reconcile import Message
 from arith_shared.ledger.tables import Unit
 from harness import processes
-from soak.world import SCHEDULERS, THAW_S, WORKERS, World
+from soak.world import SCHEDULERS, WORKERS, World
 
 Fault = Callable[[World, random.Random], bool]
 
@@ -296,7 +296,7 @@ def _silence_database(world: World, rng: random.Random) -> bool:
         return False
     rng.choice([world.database_proxy.silence, world.database_proxy.swallow_answers])()
     with world.breaking("database") as mend:
-        mend(rng.uniform(1, THAW_S), world.database_proxy.drop)
+        mend(rng.uniform(1, world.thaw_s), world.database_proxy.drop)
     return True
 
 

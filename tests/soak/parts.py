@@ -23,8 +23,13 @@ class Part:
     spec: Callable[[int], Spec]
     #: Runs that are kept going at once.
     runs: int
-    #: Seconds between two faults, at least and at most. A worker takes seconds to start, with torch many.
+    #: Seconds between two faults, at least and at most.
     pause_s: tuple[float, float]
+    #: Seconds without progress after which the next fault comes all the same. A worker takes seconds to start, with
+    #: torch many, and on a busy machine faults alone would keep it from ever doing anything.
+    patience_s: float
+    #: Seconds; long against what the import of torch keeps a heartbeat waiting.
+    lease_s: float
     #: Whether units do what the harness's faults file says.
     is_fake: bool
 
@@ -44,5 +49,5 @@ def real_spec(seed: int) -> Spec:
     ).model_copy(update={"seed": seed})
 
 
-FAKE = Part("fake", "harness.fake_worker", FAKE_HANDLERS, spec_of_seed, 3, (1.0, 4.0), True)
-REAL = Part("real", "harness.real_worker", REAL_HANDLERS, real_spec, 2, (6.0, 14.0), False)
+FAKE = Part("fake", "harness.fake_worker", FAKE_HANDLERS, spec_of_seed, 3, (1.0, 4.0), 20.0, 3.0, True)
+REAL = Part("real", "harness.real_worker", REAL_HANDLERS, real_spec, 2, (3.0, 8.0), 60.0, 10.0, False)

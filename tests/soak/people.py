@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from arith_shared.errors import UnreachableError, UserError
@@ -26,6 +26,7 @@ from soak.world import World
 
 #: A new run often repeats one of the last few: then two may race for the same artifacts, or one reuses them.
 REMEMBERED = 6
+_SUCCEEDED = Attempt.outcome.in_(("done", "reused"))
 #: Runs that are over and still there, so that each look at the invariants has something to look at.
 KEPT = 12
 
@@ -63,6 +64,8 @@ class People:
         self._open: dict[str, int] = {}
         self._done: deque[str] = deque()
         self._ends: invariants.Ends | None = None
+        #: When a unit was last done, by the database's clock.
+        self.latest_end = 0.0
         self._reference = cache(self._work_undisturbed)
 
     @property
@@ -121,6 +124,7 @@ class People:
             self.found.violations += invariants.undone(self._ends, ends)
         self._ends = ends
         self.found.checks += 1
+        self.latest_end = session.scalar(select(func.max(Attempt.ended_at)).where(_SUCCEEDED)) or 0.0
         found = session.execute(select(Run.id, Run.state, Run.error, Run.spec)).all()
         for run_id in set(self._open).difference(run.id for run in found):
             self.found.violations.append(f"run {run_id} has vanished")

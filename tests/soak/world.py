@@ -21,7 +21,7 @@ from sqlalchemy import make_url
 
 from harness import processes
 from harness.broker import Broker
-from harness.deployment import TIMES, Deployment
+from harness.deployment import Deployment
 from harness.postgres import Postgres
 from harness.processes import Service
 from harness.proxy import Proxy
@@ -29,8 +29,6 @@ from soak.parts import Part
 
 WORKERS = ("worker-1", "worker-2")
 SCHEDULERS = ("scheduler-1", "scheduler-2")
-#: Seconds after which a stopped process is continued: its unit has been given to somebody else by then.
-THAW_S = TIMES["lease_s"] + 2.0
 
 
 class World:
@@ -40,6 +38,8 @@ class World:
         """On PostgreSQL, or on SQLite if there is none; starts nothing."""
         self.folder, self.part, self.postgres = folder, part, postgres
         self._ended_services: list[Service] = []
+        #: Seconds after which a stopped process is continued: its unit has been given to somebody else by then.
+        self.thaw_s = part.lease_s + 2.0
         #: Faults that really happened, by kind.
         self.faults: Counter[str] = Counter()
         #: Things that are broken at present, so that no two faults break the same one.
@@ -89,6 +89,7 @@ class World:
         with self.lock:
             self.end(name)
             env |= {"BROKER_URL": f"redis://127.0.0.1:{self.broker_proxy.port}/0", **self._database}
+            env |= {"LEASE_S": str(self.part.lease_s)}
             if name in WORKERS:
                 self.deployment.worker(name, module=self.part.module, **env)
             else:
@@ -155,7 +156,7 @@ class World:
         clock = time.monotonic()
         self._stopped_at = {pid: self._stopped_at.get(pid, clock) for pid in stopped}
         for pid, since in self._stopped_at.items():
-            if clock > since + THAW_S:
+            if clock > since + self.thaw_s:
                 processes.send(signal.SIGCONT, pid)
 
     def _stopped(self) -> set[int]:
