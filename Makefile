@@ -1,6 +1,6 @@
 # arithctl: `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help install demo check format test test-fast clean
+.PHONY: help install demo check format test test-fast soak clean
 
 # Python 3.11 or newer. PIP_FLAGS reaches every pip call, for example to choose a CPU build of torch.
 PYTHON ?= python3.11
@@ -35,6 +35,14 @@ test: install ## All tests.
 
 test-fast: install ## The tests that take seconds.
 	OMP_WAIT_POLICY=passive $(BIN)/pytest -m "not slow"
+
+# The soak: how long, which faults (a number repeats them; empty = new ones), on what.
+MINUTES ?= 20
+SEED ?=
+DATABASE ?= sqlite
+
+soak: install ## Small runs under random faults; MINUTES=20 SEED= DATABASE=sqlite (or postgresql) SOAK_FLAGS=.
+	PYTHONPATH=tests $(BIN)/python -m soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) --database $(DATABASE) $(SOAK_FLAGS)
 
 clean: ## Remove the environment, caches and the state of embedded runs in this folder.
 	rm -rf .venv .arith arithctl-results .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -31,7 +31,7 @@ from soak.world import World
 #: Seconds between two looks at all runs.
 LOOK_S = 0.5
 #: Seconds that runs may take to end once nothing is broken any more.
-SETTLE_S = 300.0
+SETTLE_S = 900.0
 #: Seconds between two lines of progress.
 PROGRESS_S = 10.0
 
@@ -142,7 +142,7 @@ def _break_things(world: World, people: People, plan: Plan, started: float) -> N
             number, next_fault = number + 1, clock + world.part.pause(rng)
             last_fault, end_then = clock, people.latest_end
         if clock >= next_line:
-            click.echo(progress(world, people.found, clock - started, plan.seconds), err=True)
+            click.echo(progress(people, clock - started, plan.seconds), err=True)
             next_line = clock + PROGRESS_S
         time.sleep(LOOK_S)
 

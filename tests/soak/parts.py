@@ -50,4 +50,4 @@ def real_spec(seed: int) -> Spec:
 
 
 FAKE = Part("fake", "harness.fake_worker", FAKE_HANDLERS, spec_of_seed, 3, (1.0, 4.0), 20.0, 3.0, True)
-REAL = Part("real", "harness.real_worker", REAL_HANDLERS, real_spec, 2, (3.0, 8.0), 60.0, 10.0, False)
+REAL = Part("real", "harness.real_worker", REAL_HANDLERS, real_spec, 1, (3.0, 8.0), 60.0, 10.0, False)

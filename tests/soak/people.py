@@ -66,6 +66,8 @@ class People:
         self._ends: invariants.Ends | None = None
         #: When a unit was last done, by the database's clock.
         self.latest_end = 0.0
+        #: Units that are done, of runs that are not.
+        self.units_under_way = 0
         self._reference = cache(self._work_undisturbed)
 
     @property
@@ -86,7 +88,7 @@ class People:
         """Do what people do, now and then."""
         if len(self._open) < self.world.part.runs:
             self._submit()
-        if self._rng.random() < 0.02 and self._open:
+        if self._rng.random() < 0.01 and self._open:
             self._cancel(self._rng.choice(sorted(self._open)))
         if self._rng.random() < 0.02:
             self._collect()
@@ -125,6 +127,8 @@ class People:
         self._ends = ends
         self.found.checks += 1
         self.latest_end = session.scalar(select(func.max(Attempt.ended_at)).where(_SUCCEEDED)) or 0.0
+        under_way = select(func.count()).where(Unit.run_id.in_(self._open), Unit.state == "done")
+        self.units_under_way = session.scalar(under_way) or 0
         found = session.execute(select(Run.id, Run.state, Run.error, Run.spec)).all()
         for run_id in set(self._open).difference(run.id for run in found):
             self.found.violations.append(f"run {run_id} has vanished")

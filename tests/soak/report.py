@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from soak.people import Found
+from soak.people import Found, People
 from soak.world import World
 
 
@@ -59,11 +59,13 @@ def text(part: PartReport) -> str:
     return "\n".join(lines)
 
 
-def progress(world: World, found: Found, elapsed_s: float, of_s: float) -> str:
+def progress(people: People, elapsed_s: float, of_s: float) -> str:
     """One line while it goes on."""
-    faults = sum(world.faults.values()) + sum(world.reached().values())
+    world, found = people.world, people.found
+    faults = sum((world.faults + world.reached()).values())
+    units = found.units_done + people.units_under_way
     return (
-        f"{world.part.name} {elapsed_s:5.0f}/{of_s:.0f} s  faults {faults}  units {found.units_done}  "
+        f"{world.part.name} {elapsed_s:5.0f}/{of_s:.0f} s  faults {faults}  units {units}  "
         f"runs {found.runs['done']} done of {found.runs['submitted']}  broken now: "
         f"{', '.join(sorted(world.broken)) or '-'}"
     )
