@@ -580,6 +580,23 @@ def test_only_hidden_states_are_spare(story: Story) -> None:
         assert not story.tell(garbage.mark_deleted, spare)
 
 
+def test_what_a_new_run_wants_is_neither_forgotten_nor_spare(story: Story) -> None:
+    story.tell(runs.delete, story.done())
+    model = next(spare for spare in story.ask(garbage.unreferenced) if spare.path.startswith("models/"))
+    story.submit()
+    with story.nothing_changes():
+        assert not story.tell(garbage.forget, model)
+
+
+def test_states_wanted_by_a_run_that_is_not_over_are_not_spare(story: Story) -> None:
+    run_id = story.submit()
+    story.hold("probe")
+    assert story.ask(garbage.spare_states) == []
+    story.tell(runs.cancel, run_id)
+    assert story.state(run_id) == "cancelling"
+    assert story.ask(garbage.spare_states) == []
+
+
 # -- two at once (PostgreSQL; on SQLite nobody can come between) --------------------------------------------------
 
 
