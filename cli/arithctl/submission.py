@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import click
+from sqlalchemy.exc import IntegrityError
 
 from arith_shared import queue
-from arith_shared.errors import DiskBudgetError
+from arith_shared.errors import BrokerFullError, DiskBudgetError
 from arith_shared.failpoints import reach
 from arith_shared.ledger import reconcile, runs
+from arith_shared.ledger.database import Database
 from arith_shared.settings import Settings
 from arith_shared.specs import Spec
 from arith_shared.store.artifacts import ArtifactStore
@@ -21,27 +25,47 @@ from arithctl.output import human_bytes
 _DISK_SHARE = 0.9
 
 
-def new_run(settings: Settings, spec: Spec, *, recipe: str, name: str | None) -> str:
+def new_run(settings: Settings, spec: Spec, *, recipe: str, name: str | None, key: str | None = None) -> str:
     """Insert a run and, where services listen, send its first units. Returns its id.
+
+    If a run was submitted with `key` before, that is the one: who does not know whether a submission succeeded
+    may repeat it.
 
     Raises DiskBudgetError, UnreachableError or UserError before anything is written.
     """
     runs.check_recipe_name(recipe)
     sender = None if settings.embedded else queue.Sender(settings.broker)
     if sender is not None:
-        sender.ping()
+        with contextlib.suppress(BrokerFullError):
+            sender.ping()
     store = ArtifactStore(settings.artifact_root, cache=settings.home / "cache")
     if settings.max_bytes is not None:
         _make_room(settings, store)
     _check_disk(store, spec)
     store.check_writable()
     with open_database(settings, create=True) as database:
-        with database.transaction() as session:
-            run = runs.submit(session, spec, recipe=recipe, name=name, provenance=provenance.collect())
-            reach("submit.before_commit")
+        try:
+            run_id = _insert(database, spec, recipe, name, key)
+        except IntegrityError:
+            # Another submission took the same id at the same time; now it can be seen.
+            run_id = _insert(database, spec, recipe, name, key)
         if sender is not None:
-            reconcile.deliver(database, sender, resend_s=settings.resend_s)
+            refusal = reconcile.deliver(database, sender, resend_s=settings.resend_s)
+            if refusal is not None:
+                message = f"{refusal}; the run is kept, and sent when the broker takes it"
+                click.echo(f"warning: {message}", err=True)
             sender.close()
+        return run_id
+
+
+def _insert(database: Database, spec: Spec, recipe: str, name: str | None, key: str | None) -> str:
+    with database.transaction() as session:
+        if key is not None and (known := runs.of_key(session, spec, recipe=recipe, key=key)) is not None:
+            click.echo(f"{known.id} was submitted with this key before", err=True)
+            return known.id
+        facts = provenance.collect()
+        run = runs.submit(session, spec, recipe=recipe, name=name, provenance=facts, key=key)
+        reach("submit.before_commit")
         return run.id
 
 

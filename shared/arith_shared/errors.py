@@ -47,6 +47,10 @@ class UnreachableError(ArithError):
     """Raised when the database, the broker or a remote artifact root does not answer."""
 
 
+class BrokerFullError(UnreachableError):
+    """Raised when the broker answers, but takes no messages until there is room on its disk."""
+
+
 class ArtifactError(ArithError):
     """Raised when an artifact is missing, incomplete or does not match its manifest."""
 

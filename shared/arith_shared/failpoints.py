@@ -2,8 +2,9 @@
 
 `ARITH_FAILPOINT=finish.before_commit:kill` kills the process that gets there with SIGKILL, as a power cut
 would. Actions: `kill`, `raise` (an I/O error) and `stop` (SIGSTOP: a process that hangs and may come back).
-With `ARITH_FAILPOINT_ONCE=FILE` only the first process to create FILE fails, so that its successor gets on.
-Nothing is set outside tests, and then a failpoint costs one look at the environment.
+With `ARITH_FAILPOINT=@FILE` the same text stands in FILE, which may come and go while processes run; the first
+process to fail removes it, so that its successor gets on. Nothing is set outside tests, and then a failpoint
+costs one look at the environment.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ FAILPOINTS = (
     "release.before_commit",
     "expire.before_commit",
 )
-VARIABLE, ONCE = "ARITH_FAILPOINT", "ARITH_FAILPOINT_ONCE"
+VARIABLE = "ARITH_FAILPOINT"
 
 
 def reach(name: str) -> None:
@@ -38,23 +39,30 @@ def reach(name: str) -> None:
     setting = os.environ.get(VARIABLE)
     if setting is None:
         return
+    file = Path(setting[1:]) if setting.startswith("@") else None
+    if file is not None and (setting := _read(file)) is None:
+        return
     wanted, _, action = setting.partition(":")
     if wanted not in FAILPOINTS or action not in ("kill", "raise", "stop"):
         raise UserError(
             f"{VARIABLE}={setting}: expected NAME:ACTION with an action among kill, raise, stop and a name among "
             f"{', '.join(FAILPOINTS)}"
         )
-    if wanted == name and _is_our_turn():
+    if wanted == name and (file is None or _is_our_turn(file)):
         _act(name, action)
 
 
-def _is_our_turn() -> bool:
-    once = os.environ.get(ONCE)
-    if once is None:
-        return True
+def _read(file: Path) -> str | None:
     try:
-        Path(once).touch(exist_ok=False)
-    except FileExistsError:
+        return file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+
+
+def _is_our_turn(file: Path) -> bool:
+    try:
+        file.unlink()
+    except FileNotFoundError:
         return False
     return True
 

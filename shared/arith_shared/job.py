@@ -234,7 +234,9 @@ class Worker:
 
     def _deliver(self) -> None:
         """Send on what has become ready: the reconciler would too, but a tick later."""
-        reconcile.deliver(self.database, self.sender, resend_s=self.settings.resend_s)
+        refusal = reconcile.deliver(self.database, self.sender, resend_s=self.settings.resend_s)
+        if refusal is not None:
+            log.warning("will send again: %s", refusal)
 
     def report_for_life(self) -> None:
         """Say that this worker is alive, now and every ten seconds, from a thread of the parent process."""

@@ -15,7 +15,7 @@ from celery import Celery, signals
 from kombu import Queue
 from kombu.exceptions import OperationalError
 
-from arith_shared.errors import UnreachableError
+from arith_shared.errors import BrokerFullError, UnreachableError
 from arith_shared.ledger.plan import QUEUES
 from arith_shared.ledger.reconcile import Message
 
@@ -27,9 +27,11 @@ VISIBILITY_TIMEOUT_S = 24 * 3600
 BROKER_TIMEOUT_S = 5
 #: Seconds that a worker waits at a socket; above the ten that Celery asks the broker to wait for a message.
 POLL_TIMEOUT_S = 30
-#: Seconds that a pool child has to import its module. Celery's own four kill each child of a busy machine just
-#: before it is ready, and the next one, for ever.
-CHILD_STARTS_WITHIN_S = 120.0
+#: Seconds that a new pool child has to come up; a fresh interpreter on a busy machine takes many, and Celery's own
+#: four would kill it, and each that follows, for ever.
+CHILD_UP_WITHIN_S = 120.0
+#: How Redis and Valkey begin their answer to everything, even a ping, while they cannot write their log.
+_CANNOT_WRITE = "MISCONF"
 #: Units per pool child: a trainer's child ends with its unit and frees the device; probers stay warm.
 UNITS_PER_CHILD = {"train": 1, "extract": 50, "probe": 200}
 
@@ -69,7 +71,7 @@ def make_app(broker_url: str, *, queue: str | None = None, include: str | None =
         # CUDA does not survive a fork, and a fresh interpreter shares no state with its parent.
         worker_pool_start_method="spawn",
         worker_prefetch_multiplier=1,
-        worker_proc_alive_timeout=CHILD_STARTS_WITHIN_S,
+        worker_proc_alive_timeout=CHILD_UP_WITHIN_S,
         worker_redirect_stdouts=False,
         worker_send_task_events=False,
     )
@@ -124,11 +126,13 @@ class Sender:
             raise UnreachableError(f"broker {self.where}: {error}") from error
 
     def ping(self) -> None:
-        """Raise UnreachableError unless the broker answers."""
+        """Raise UnreachableError unless the broker answers, BrokerFullError if it says that its own disk is full."""
         try:
             with self._app.connection_for_write() as connection:
                 connection.ensure_connection(max_retries=1, timeout=BROKER_TIMEOUT_S)
         except (OperationalError, OSError) as error:
+            if _CANNOT_WRITE in str(error):
+                raise BrokerFullError(f"broker {self.where} takes no messages: {error}") from error
             raise UnreachableError(f"broker {self.where} does not answer: {error}") from error
 
     def close(self) -> None:

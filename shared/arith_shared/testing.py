@@ -6,6 +6,7 @@ ones, so every promise of the engine can be put to the test without a model.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -21,7 +22,8 @@ from arith_shared.specs import Spec, parse_spec
 from arith_shared.work import Context, Outcome, Row, Unit
 
 #: Names a JSON file that says what a fake handler does besides its work, by unit key, on the first attempt or
-#: the first few: {"model": {"sleep_s": 5, "attempts": 2}}; also {"kill": true} and {"raise": "message"}.
+#: the first few: {"model": {"sleep_s": 5, "attempts": 2}}; also {"kill": true}, {"raise": "message"} and
+#: {"call": "module:function", "with": "text"}.
 FAULTS = "ARITH_TEST_FAULTS"
 
 
@@ -78,6 +80,9 @@ def _misbehave(unit: Unit, context: Context) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if message := fault.get("raise"):
         raise RuntimeError(message)
+    if call := fault.get("call"):
+        module, _, function = call.partition(":")
+        getattr(importlib.import_module(module), function)(fault.get("with"), context)
     until = time.monotonic() + fault.get("sleep_s", 0.0)
     while (left := until - time.monotonic()) > 0:
         context.progress(-left, 0.0, "seconds")

@@ -1,4 +1,5 @@
-"""Take one guard after another out of the ledger and see whether a story notices: `python tests/acceptance/mutants.py`.
+# ruff: noqa: E501 - a change is shown as it stands in the code, and read as one line
+"""Take one guard after another out of the ledger; does a story notice? `python tests/acceptance/mutants.py`.
 
 Each mutant is a copy of `arith_shared` with one change; the stories that lean on that guard run against it on SQLite.
 A mutant that survives is either a guard that nothing leans on, or one that another guard stands behind. Prints a line
@@ -34,7 +35,9 @@ class Mutant:
     because: str = ""
 
 
-U, A, P, R, G, C = (f"ledger/{name}.py" for name in ("units", "again", "plan", "runs", "garbage", "reconcile"))
+U, A, P, R, G, C = (
+    f"ledger/{name}.py" for name in ("units", "again", "plan", "runs", "garbage", "reconcile")
+)
 SECOND = "a second guard stands behind it: "
 
 MUTANTS = (

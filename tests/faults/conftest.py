@@ -12,9 +12,14 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
+from arith_shared.ledger import invariants
+from arith_shared.ledger.tables import Artifact
+from arith_shared.specs import Spec
 from harness.broker import Broker
-from harness.deployment import Deployment, Results, spec_of_seed
+from harness.deployment import Deployment, Results
+from harness.handlers import FAKE, handlers
 from harness.oracle import undisturbed_results
 
 
@@ -28,35 +33,43 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Results]:
-    """What a run with a seed leaves when nothing goes wrong: worked off in this process, without a broker."""
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Results]:
+    """What a run of a spec leaves when nothing goes wrong: worked off in this process, without a broker."""
 
     @cache
-    def results(seed: int) -> Results:
-        return undisturbed_results(tmp_path_factory.mktemp("undisturbed"), spec_of_seed(seed))
+    def results(spec: Spec, trainer: str = FAKE) -> Results:
+        return undisturbed_results(tmp_path_factory.mktemp("undisturbed"), spec, handlers(trainer))
 
     return results
 
 
 @pytest.fixture
-def unharmed(undisturbed: Callable[[int], Results]) -> Callable[[Deployment, str, int], None]:
-    """The oracle of every test: `unharmed(deployment, run_id, seed)` once a run should end as if undisturbed."""
+def unharmed(undisturbed: Callable[..., Results]) -> Callable[..., set[str]]:
+    """The oracle of every test: `unharmed(deployment, run_id)` once a run should end as if undisturbed.
 
-    def check(deployment: Deployment, run_id: str, seed: int) -> None:
+    Returns what the garbage collection then found to remove.
+    """
+
+    def check(deployment: Deployment, run_id: str, trainer: str = FAKE) -> set[str]:
         view = deployment.over(run_id)
         assert (view.state, view.error) == ("done", None)
-        assert deployment.results(run_id) == undisturbed(seed)
-        sound(deployment)
+        assert deployment.results(run_id) == undisturbed(deployment.spec(run_id), trainer)
+        return sound(deployment)
 
     return check
 
 
-def sound(deployment: Deployment) -> None:
-    """The ledger keeps its promises, and every artifact that it names is whole."""
-    from arith_shared.ledger import invariants
+def sound(deployment: Deployment) -> set[str]:
+    """The ledger keeps its promises, every artifact that it names is whole, and `gc` leaves nothing else.
 
+    Returns the files that `gc` removed.
+    """
     with deployment.reading() as session:
         assert invariants.violations(session) == []
+        named = list(session.execute(select(Artifact.path, Artifact.digest)))
+    for path, digest in named:
+        deployment.store.verify(path, digest)
+    return deployment.collect_garbage()
 
 
 @pytest.fixture
@@ -73,3 +86,29 @@ def deployment(tmp_path: Path, broker: Broker) -> Iterator[Deployment]:
     made = Deployment(tmp_path / "home", broker.url)
     yield made
     made.close()
+
+
+@pytest.fixture(scope="module")
+def lasting_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A broker that lasts as long as a module's tests."""
+    server = Broker(tmp_path_factory.mktemp("broker"))
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="module")
+def lasting(tmp_path_factory: pytest.TempPathFactory, lasting_broker: Broker) -> Iterator[Deployment]:
+    """With a reconciler and one worker that last as long as a module's tests, for faults that leave both usable."""
+    made = Deployment(tmp_path_factory.mktemp("lasting") / "home", lasting_broker.url)
+    made.scheduler()
+    made.worker()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def standing(lasting: Deployment) -> Iterator[Deployment]:
+    """The lasting deployment, for a test that plants its own faults."""
+    yield lasting
+    lasting.break_units({})
+    assert not lasting.failpoint.exists(), "the failpoint was never reached"

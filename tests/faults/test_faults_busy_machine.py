@@ -7,6 +7,6 @@ def test_a_pool_child_that_is_slow_to_start_gets_its_time(deployment, unharmed):
     # Above the four seconds after which Celery, left to itself, kills a child, and then its successor, for ever.
     deployment.worker(TEST_SLOW_START="7")
     deployment.scheduler()
-    run = deployment.submit(seed=1)
-    unharmed(deployment, run, seed=1)
+    run = deployment.submit()
+    unharmed(deployment, run)
     assert deployment.outcomes(run, "model") == ["done"]

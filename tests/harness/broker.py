@@ -12,13 +12,13 @@ from harness.processes import until
 
 
 class Broker:
-    """A Redis or Valkey on a unix socket in `folder`."""
+    """A Redis or Valkey on a unix socket in `folder`; it forgets everything when it ends, unless told to keep it."""
 
-    def __init__(self, folder: Path, *, keeps: bool = False) -> None:
-        """With `keeps` it writes every change to its log before it answers, and reads the log when it starts."""
+    def __init__(self, folder: Path) -> None:
+        """Starts it."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.socket = folder, folder / "b.sock"
-        self._keeps = keeps
+        self._keeps = False
         self.client = redis.Redis(unix_socket_path=str(self.socket), socket_timeout=5)
         self.start()
 
@@ -31,7 +31,7 @@ class Broker:
         """Start and wait for the first answer."""
         options = {
             "--port": "0", "--unixsocket": str(self.socket), "--dir": str(self.folder), "--save": "",
-            "--appendonly": "yes" if self._keeps else "no", "--appendfsync": "always",
+            "--appendonly": "yes" if self._keeps else "no",
         }  # fmt: skip
         with (self.folder / "broker.log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -39,6 +39,12 @@ class Broker:
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         until(self._answers)
+
+    def keep(self, keeps: bool) -> None:
+        """Whether, from now on, it writes every change to a log, and reads the log when it starts."""
+        self._keeps = keeps
+        self.client.config_set("appendonly", "yes" if keeps else "no")
+        until(lambda: not self.client.info("persistence")["aof_rewrite_in_progress"])
 
     def kill(self) -> None:
         """End it with SIGKILL; does nothing if it has ended."""

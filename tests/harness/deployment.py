@@ -1,16 +1,19 @@
 """A deployment in small: database, broker, reconciler and Celery workers as processes of their own.
 
 Only the work is fake. All processes have short times (a lease of three seconds) and a restart policy, as
-containers have: whoever waits through `until` also starts again what has died.
+containers have: whoever waits through `until` also starts again what has died. A deployment may live through
+many tests: each takes a seed of its own, so that no run finds artifacts of another.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,17 +21,20 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from click.testing import CliRunner, Result
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from arith_shared import queue
-from arith_shared.ledger import runs, views
+from arith_shared import failpoints, queue
+from arith_shared.ledger import garbage, runs, views
 from arith_shared.ledger.clock import now
 from arith_shared.ledger.tables import RESULT_TABLES, RUN_OVER, Artifact, Attempt, Unit, Worker
 from arith_shared.settings import Settings
 from arith_shared.specs import Spec
 from arith_shared.store.artifacts import ArtifactStore
 from arith_shared.testing import FAULTS, fresh_database, small_spec
+from arithctl.housekeeping import GRACE_S
+from arithctl.main import main
 from arithctl.submission import new_run
 from harness import processes
 from harness.processes import Service
@@ -36,11 +42,13 @@ from harness.processes import Service
 #: Long against a heartbeat, short against a test.
 TIMES = {"lease_s": 3.0, "heartbeat_s": 0.5, "tick_s": 0.5, "resend_s": 1.0, "retry_s": 0.1}
 TESTS = Path(__file__).parents[1]
+#: Folders of an artifact root in which nothing may remain of a run that is done.
+TEMPORARY = ("tmp", "scratch")
 
 
-def spec_of_seed(seed: int) -> Spec:
-    """A spec of eleven units; specs of different seeds share no artifact."""
-    return small_spec().model_copy(update={"seed": seed})
+def spec_of_seed(seed: int, **groups: Mapping[str, Any]) -> Spec:
+    """A spec of eleven units, unless `groups` of fields say other; specs of different seeds share no artifact."""
+    return small_spec(**groups).model_copy(update={"seed": seed})
 
 
 @dataclass(frozen=True)
@@ -71,36 +79,49 @@ def results_of(session: Session, run_id: str) -> Results:
 class Deployment:
     """Processes around one database and one broker, with everything else in `folder`."""
 
-    def __init__(self, folder: Path, broker_url: str, database_url: str | None = None) -> None:
-        """Makes the database; starts nothing."""
+    def __init__(
+        self,
+        folder: Path,
+        broker_url: str,
+        *,
+        database_url: str | None = None,
+        artifacts: Path | None = None,
+        **times: float,
+    ) -> None:
+        """Makes the database; starts nothing. `times` replace some of `TIMES`."""
         self.folder = folder
         (folder / "tmp").mkdir(parents=True)
+        self._times = TIMES | times
         self.settings = Settings(
             home=folder,
             broker_url=broker_url,
             database_url=database_url or f"sqlite:///{folder}/arith.db",
-            **TIMES,
+            artifacts=str(artifacts or folder / "artifacts"),
+            **self._times,
         )
         self.services: dict[str, Service] = {}
         self.database = fresh_database(self.settings.database)
+        self._seeds = itertools.count(1)
         self.break_units({})
 
     def env(self, **more: str) -> dict[str, str]:
         """The environment of every process here; `more` names further variables without their prefix."""
         return {
             **os.environ,
-            **{f"ARITH_{name.upper()}": str(seconds) for name, seconds in TIMES.items()},
+            **{f"ARITH_{name.upper()}": str(seconds) for name, seconds in self._times.items()},
             "PYTHONPATH": str(TESTS),
             "OMP_NUM_THREADS": "1",
             "TMPDIR": str(self.folder / "tmp"),
             "ARITH_HOME": str(self.folder),
             "ARITH_BROKER_URL": self.settings.broker,
             "ARITH_DATABASE_URL": self.settings.database,
+            "ARITH_ARTIFACTS": self.settings.artifact_root,
+            failpoints.VARIABLE: f"@{self.failpoint}",
             FAULTS: str(self.folder / "faults.json"),
             **{f"ARITH_{name}": value for name, value in more.items()},
         }
 
-    def worker(self, name: str = "worker", *, module: str = "harness.fake_worker", **env: str) -> Service:
+    def worker(self, name: str = "worker", module: str = "harness.fake_worker", **env: str) -> Service:
         """Start a worker of all queues."""
         arguments = queue.worker_arguments(module, "train,extract,probe", name)
         return self._serve(name, ["-m", "celery", *arguments], env)
@@ -119,14 +140,41 @@ class Deployment:
         (self.folder / "new").write_text(json.dumps(faults), encoding="utf-8")
         (self.folder / "new").replace(self.folder / "faults.json")
 
-    def submit(self, seed: int) -> str:
-        """Start a run."""
-        return new_run(self.settings, spec_of_seed(seed), recipe="fake", name=None)
+    @property
+    def failpoint(self) -> Path:
+        """Where the failpoint stands that the next process to get there fails at; gone once one has."""
+        return self.folder / "failpoint"
 
-    def insert(self, seed: int) -> str:
-        """Start a run, but send nothing."""
+    def fail_at(self, name: str, action: str) -> None:
+        """Let the first process that reaches a failpoint fail there."""
+        (self.folder / "new").write_text(f"{name}:{action}", encoding="utf-8")
+        (self.folder / "new").replace(self.failpoint)
+
+    def submit(self, **groups: Mapping[str, Any]) -> str:
+        """Start a run with the next seed; `groups` override fields of the spec."""
+        spec = spec_of_seed(next(self._seeds), **groups)
+        return new_run(self.settings, spec, recipe="fake", name=None)
+
+    def insert(self) -> str:
+        """Start a run with the next seed, but send nothing."""
         with self.database.transaction() as session:
-            return runs.submit(session, spec_of_seed(seed), recipe="fake").id
+            return runs.submit(session, spec_of_seed(next(self._seeds)), recipe="fake").id
+
+    def recipe(self) -> str:
+        """The spec of the next seed as a file."""
+        path = self.folder / "fake.yaml"
+        spec = spec_of_seed(next(self._seeds))
+        path.write_text(yaml.safe_dump(spec.model_dump(mode="json")), encoding="utf-8")
+        return str(path)
+
+    def cli(self, *arguments: str) -> Result:
+        """Run a command of arithctl in this process."""
+        env: dict[str, str | None] = {
+            name: value for name, value in self.env().items() if name.startswith("ARITH_")
+        }
+        # This process is the test itself: no failpoint is meant for it.
+        env[failpoints.VARIABLE] = None
+        return CliRunner().invoke(main, arguments, env=env, catch_exceptions=False)
 
     def command(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         """Run a command of arithctl to its end."""
@@ -139,12 +187,6 @@ class Deployment:
             text=True,
             timeout=processes.WITHIN_S,
         )
-
-    def recipe(self, seed: int) -> str:
-        """The spec of a seed as a file."""
-        path = self.folder / "fake.yaml"
-        path.write_text(yaml.safe_dump(spec_of_seed(seed).model_dump(mode="json")), encoding="utf-8")
-        return str(path)
 
     def until(self, happened: Callable[[], Any], within_s: float = processes.WITHIN_S) -> Any:
         """Wait as `processes.until` does, and meanwhile start again what has died."""
@@ -211,10 +253,31 @@ class Deployment:
         with self.reading() as session:
             return [event.kind for event in views.events(session, run_id)]
 
+    def spec(self, run_id: str) -> Spec:
+        """The spec of a run."""
+        with self.reading() as session:
+            return Spec.model_validate(runs.find(session, run_id).spec)
+
     @property
     def store(self) -> ArtifactStore:
         """The artifacts of all runs."""
         return ArtifactStore(self.settings.artifact_root)
+
+    def collect_garbage(self) -> set[str]:
+        """Let `arithctl gc` find all files old, and see that it leaves what rows name; returns what it removed."""
+        before, old = self._files(), time.time() - 2 * GRACE_S
+        for path in self.store.folder.rglob("*"):
+            os.utime(path, (old, old))
+        ran = self.cli("gc")
+        assert (ran.exit_code, ran.exception) == (0, None), ran.output
+        with self.reading() as session:
+            assert set(self.store.paths()) == garbage.named_paths(session)
+        assert [path for name in TEMPORARY for path in (self.store.folder / name).glob("*")] == []
+        return before - self._files()
+
+    def _files(self) -> set[str]:
+        root = self.store.folder
+        return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
 
     def close(self) -> None:
         """End every process; raises AssertionError if one is left that nobody knows of."""

@@ -6,24 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from arith_shared.job import Worker
-from arith_shared.ledger import plan, reconcile, runs
+from arith_shared.ledger import reconcile, runs
 from arith_shared.settings import Settings
 from arith_shared.specs import Spec
 from arith_shared.testing import RecordingSender, fresh_database
 from harness.deployment import Results, results_of
 
-#: Work that takes milliseconds, in place of the services'.
-FAKE_HANDLERS = dict.fromkeys(plan.STAGES, "arith_shared.testing:fake_handler")
-#: The services' own work.
-REAL_HANDLERS = {
-    "train": "arith_trainer.handler:handle",
-    "extract": "arith_extractor.handler:handle",
-    "probe": "arith_prober.handler:handle",
-    "summarize": "arith_prober.handler:handle",
-}
 
-
-def undisturbed_results(folder: Path, spec: Spec, handlers: Mapping[str, str] = FAKE_HANDLERS) -> Results:
+def undisturbed_results(folder: Path, spec: Spec, handlers: Mapping[str, str]) -> Results:
     """Work off a run of `spec` in this process, without a broker, with all that it makes below `folder`."""
     settings = Settings(home=folder, database_url=f"sqlite:///{folder}/arith.db")
     sender = RecordingSender()

@@ -38,6 +38,16 @@ def descendants(pid: int) -> set[int]:
     return found
 
 
+def pool_children(pid: int) -> set[int]:
+    """Process ids of the children in which a Celery worker does its units; its resource trackers are none."""
+    found = set()
+    for child in descendants(pid):
+        with contextlib.suppress(OSError):
+            if b"_tracker" not in Path(f"/proc/{child}/cmdline").read_bytes():
+                found.add(child)
+    return found
+
+
 def is_alive(pid: int) -> bool:
     """Whether a process runs; one that has ended and waits to be collected does not."""
     return _state(pid) not in ("", "Z", "X")
@@ -100,9 +110,9 @@ class Service:
         """The process of the family that SIGSTOP has halted, if there is one."""
         return next(filter(is_stopped, descendants(self.pid)), None)
 
-    def says(self, text: str) -> bool:
-        """Whether `text` stands in the log."""
-        return text in self.log.read_text(encoding="utf-8", errors="replace")
+    def says(self, text: str, after: int = 0) -> bool:
+        """Whether `text` stands in the log, after so many bytes of it."""
+        return text.encode() in self.log.read_bytes()[after:]
 
     def tend(self) -> None:
         """Start it again if it has died without being stopped."""

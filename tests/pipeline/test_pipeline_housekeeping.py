@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -258,44 +257,6 @@ def test_a_run_cancelled_in_any_stage_and_resumed_has_the_scores_of_an_undisturb
     assert busy.scores(run) == undisturbed
     # What was done before the cancellation was not done again.
     assert {busy.attempts(run)[key] for key in done} <= {1}
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of a megabyte."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    try:
-        subprocess.run(mount, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"a disk to fill needs the right to mount one (root): {error}")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-@pytest.mark.slow
-def test_a_full_disk_delays_a_run_and_leaves_nothing_behind(
-    tmp_path: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    home = Home(tmp_path, small_disk / "artifacts")
-    home.artifacts.mkdir()
-    run, filler = home.submit(), small_disk / "filler"
-    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
-        while True:
-            file.write(bytes(4096))
-    with engine_of(home, monkeypatch):
-        failure = until(lambda: dict(home.events(run)).get("attempt failed"))
-        assert f"the disk of {home.artifacts} is full, 0 bytes are free: make room" in failure
-        assert list(home.store.paths()) == []
-        filler.unlink()
-        assert home.over(run).state == "done"
-    reference = Home(tmp_path / "reference", tmp_path / "reference" / "artifacts")
-    assert home.scores(run) == reference.scores(reference.done())
-    assert home.cli("gc").exit_code == 0
-    assert set(home.store.paths()) == set(home.ask(lambda s: list(s.scalars(select(Artifact.path)))))
-    assert list((home.artifacts / "tmp").iterdir()) == []
-    assert list((home.artifacts / "scratch").iterdir()) == []
 
 
 # -- delete and gc ----------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import random
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import redis
@@ -24,8 +24,6 @@ from soak.world import SCHEDULERS, WORKERS, World
 
 Fault = Callable[[World, random.Random], bool]
 
-#: Reached by whoever sends; the others by workers only.
-SENDING = ("deliver.before_commit", "deliver.before_send", "expire.before_commit")
 #: Copies of a message that are sent at once.
 COPIES = 10
 
@@ -66,8 +64,8 @@ def inflict_one(world: World, rng: random.Random) -> None:
         with world.lock:
             if kind.inflict(world, rng):
                 world.note(kind.name)
-                if not kind.name.startswith("failpoint"):
-                    world.faults[kind.name] += 1
+                # A failpoint counts when it is reached.
+                world.faults[kind.name] += kind.name != "failpoint"
                 return
 
 
@@ -142,23 +140,10 @@ def _wrong_clock(world: World, rng: random.Random) -> bool:
     return True
 
 
-@fault("failpoint of a worker", 8)
-def _failing_worker(world: World, rng: random.Random) -> bool:
+@fault("failpoint", 10)
+def _failpoint(world: World, rng: random.Random) -> bool:
     names = [name for name in FAILPOINTS if name != "submit.before_commit"]
-    _start_failing(world, rng, rng.choice(WORKERS), names)
-    return True
-
-
-@fault("failpoint of the reconciler", 3)
-def _failing_scheduler(world: World, rng: random.Random) -> bool:
-    _start_failing(world, rng, SCHEDULERS[0], SENDING)
-    return True
-
-
-def _start_failing(world: World, rng: random.Random, service: str, names: Sequence[str]) -> None:
-    failpoint = f"{rng.choice(names)}:{rng.choice(['kill', 'kill', 'raise', 'stop'])}"
-    once = world.mark(f"failpoint {failpoint}")
-    world.start(service, FAILPOINT=failpoint, FAILPOINT_ONCE=str(once))
+    return world.fail_at(rng.choice(names), rng.choice(["kill", "kill", "raise", "stop"]))
 
 
 # Work

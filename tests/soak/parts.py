@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from arith_shared.specs import Spec
 from arith_shared.testing import small_spec
 from harness.deployment import spec_of_seed
-from harness.oracle import FAKE_HANDLERS, REAL_HANDLERS
+from harness.handlers import SERVICES, handlers
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,5 +49,5 @@ def real_spec(seed: int) -> Spec:
     ).model_copy(update={"seed": seed})
 
 
-FAKE = Part("fake", "harness.fake_worker", FAKE_HANDLERS, spec_of_seed, 3, (1.0, 4.0), 20.0, 3.0, True)
-REAL = Part("real", "harness.real_worker", REAL_HANDLERS, real_spec, 1, (3.0, 8.0), 60.0, 10.0, False)
+FAKE = Part("fake", "harness.fake_worker", handlers(), spec_of_seed, 3, (1.0, 4.0), 20.0, 3.0, True)
+REAL = Part("real", "harness.real_worker", SERVICES, real_spec, 1, (3.0, 8.0), 60.0, 10.0, False)

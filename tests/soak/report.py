@@ -34,7 +34,7 @@ def report_of(world: World, found: Found, elapsed_s: float) -> PartReport:
     return PartReport(
         name=world.part.name,
         elapsed_s=round(elapsed_s, 1),
-        faults=dict(sorted((world.faults + world.reached()).items())),
+        faults=dict(sorted((+world.faults).items())),
         found=found,
         stale_messages_dropped=world.count_in_logs("stale message dropped"),
         late_results_refused=world.count_in_logs("finished too late"),
@@ -62,7 +62,7 @@ def text(part: PartReport) -> str:
 def progress(people: People, elapsed_s: float, of_s: float) -> str:
     """One line while it goes on."""
     world, found = people.world, people.found
-    faults = sum((world.faults + world.reached()).values())
+    faults = sum(world.faults.values())
     units = found.units_done + people.units_under_way
     return (
         f"{world.part.name} {elapsed_s:5.0f}/{of_s:.0f} s  faults {faults}  units {units}  "

@@ -46,7 +46,7 @@ class World:
         self.broken: set[str] = set()
         #: Held while processes are replaced or broken.
         self.lock = threading.RLock()
-        self._marks: dict[Path, str] = {}
+        self._failpoint = ""
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._stopped_at: dict[int, float] = {}
         self._is_over = threading.Event()
@@ -55,8 +55,9 @@ class World:
     def __enter__(self) -> World:
         with contextlib.ExitStack() as starting:
             enter, later = starting.enter_context, starting.callback
-            self.broker = Broker(self.folder / "broker", keeps=True)
+            self.broker = Broker(self.folder / "broker")
             later(self.broker.kill)
+            self.broker.keep(True)
             self.broker_proxy = enter(Proxy(self.broker.socket))
             url = None
             self._database = {}
@@ -65,8 +66,9 @@ class World:
                 self.database_proxy = enter(Proxy(self.postgres.socket))
                 proxied = make_url(url).set(host="127.0.0.1", port=self.database_proxy.port, query={})
                 self._database = {"DATABASE_URL": proxied.render_as_string(hide_password=False)}
-            self.deployment = Deployment(self.folder / "home", self.broker.url, url)
-            (self.folder / "marks").mkdir()
+            self.deployment = Deployment(
+                self.folder / "home", self.broker.url, database_url=url, lease_s=self.part.lease_s
+            )
             later(self.deployment.close)
             for name in WORKERS:
                 self.start(name)
@@ -89,7 +91,6 @@ class World:
         with self.lock:
             self.end(name)
             env |= {"BROKER_URL": f"redis://127.0.0.1:{self.broker_proxy.port}/0", **self._database}
-            env |= {"LEASE_S": str(self.part.lease_s)}
             if name in WORKERS:
                 self.deployment.worker(name, module=self.part.module, **env)
             else:
@@ -108,16 +109,23 @@ class World:
         with (self.folder / "faults.log").open("a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {what}\n")
 
-    def mark(self, kind: str) -> Path:
-        """A file that a failpoint makes when it is reached; the fault counts from then on."""
-        path = self.folder / "marks" / str(len(self._marks))
-        self.note(f"next: {kind}")
-        self._marks[path] = kind
-        return path
+    def fail_at(self, name: str, action: str) -> bool:
+        """Let the first process that gets to a failpoint fail there; False if another is still waiting for one."""
+        if self._waits():
+            return False
+        self.deployment.fail_at(name, action)
+        self._failpoint = f"failpoint {name}:{action}"
+        return True
 
-    def reached(self) -> Counter[str]:
-        """Failpoints that were reached."""
-        return Counter(kind for path, kind in self._marks.items() if path.exists())
+    def _waits(self) -> bool:
+        """Whether a failpoint has not been reached yet; one that has counts from now on."""
+        if self.deployment.failpoint.exists():
+            return True
+        if self._failpoint:
+            self.faults[self._failpoint] += 1
+            self.note(f"{self._failpoint} reached")
+            self._failpoint = ""
+        return False
 
     @contextlib.contextmanager
     def breaking(self, what: str) -> Iterator[Callable[[float, Callable[[], None]], None]]:
@@ -138,6 +146,9 @@ class World:
     def calm(self) -> None:
         """Wait until all outages are over and nobody is stopped; from then on all processes are plain ones."""
         processes.until(lambda: not self._due and not self._stopped())
+        with self.lock:
+            self._waits()
+            self.deployment.failpoint.unlink(missing_ok=True)
         for name in (*WORKERS, SCHEDULERS[0]):
             self.start(name)
         self.end(SCHEDULERS[1])
@@ -148,6 +159,7 @@ class World:
                 for service in self.deployment.services.values():
                     service.tend()
                 self._thaw()
+                self._waits()
                 while self._due and self._due[0][0] <= time.monotonic():
                     heapq.heappop(self._due)[2]()
 

@@ -12,6 +12,7 @@ from arithctl.options import complete_run, json_option
 
 if TYPE_CHECKING:
     from arith_shared.ledger.views import RunView
+    from arith_shared.settings import Settings
 
 
 @click.command(epilog="Example:  arithctl status last --watch")
@@ -24,7 +25,8 @@ def status(run: str | None, live: bool, as_json: bool) -> None:
     from arith_shared.settings import load_settings
     from arithctl.connection import open_database
 
-    with open_database(load_settings()) as database:
+    settings = load_settings()
+    with open_database(settings) as database:
         if run is None:
             with database.reading() as session:
                 _print_list(views.run_list(session), as_json)
@@ -37,10 +39,31 @@ def status(run: str | None, live: bool, as_json: bool) -> None:
             from arithctl.progress import watch
 
             view = watch(database, view.id, Console(highlight=False), lambda: None)
+        trouble = _broker_trouble(settings, view)
         if as_json:
-            click.echo(json.dumps(_as_json(view), indent=2))
+            click.echo(json.dumps(_as_json(view) | {"broker": trouble}, indent=2))
         else:
             _print_run(view)
+            if trouble is not None:
+                click.echo(f"  {trouble}; units in work end, the rest waits until it is back")
+
+
+def _broker_trouble(settings: Settings, view: RunView) -> str | None:
+    """What is wrong with the broker, where services listen to one and the run still needs it."""
+    from arith_shared import queue
+    from arith_shared.errors import UnreachableError
+    from arith_shared.ledger.tables import RUN_OVER
+
+    if settings.embedded or view.state in RUN_OVER:
+        return None
+    sender = queue.Sender(settings.broker)
+    try:
+        sender.ping()
+    except UnreachableError as error:
+        return str(error)
+    finally:
+        sender.close()
+    return None
 
 
 def _as_json(view: RunView) -> dict[str, Any]:

@@ -37,6 +37,11 @@ def _complete_recipe(ctx: click.Context, param: click.Parameter, incomplete: str
 )
 @click.option("--name", help="A note that `status` shows beside the run.")
 @click.option(
+    "--key",
+    metavar="TEXT",
+    help="Submitted again with the same key, nothing is started: the first run is named.",
+)
+@click.option(
     "--wait", is_flag=True, help="Show progress until the run is over, then print and draw its results."
 )
 @click.option(
@@ -56,6 +61,7 @@ def submit(
     overrides: tuple[str, ...],
     seed: int | None,
     name: str | None,
+    key: str | None,
     wait: bool,
     dry_run: bool,
     output: Path,
@@ -76,7 +82,7 @@ def submit(
         _print_plan(spec, as_json)
         return
     settings = load_settings()
-    run_id = new_run(settings, spec, recipe=found.name, name=name)
+    run_id = new_run(settings, spec, recipe=found.name, name=name, key=key)
     if as_json:
         click.echo(json.dumps({"run": run_id}))
     if wait:

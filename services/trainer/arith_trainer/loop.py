@@ -7,6 +7,7 @@ that was not (on a CPU; GPU kernels may differ in the last bit).
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 LOG_EVERY = 20
 
 LogLine = dict[str, Any]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -124,6 +127,7 @@ class Training:
         if found is not None:
             checkpoint.scatter(found.tensors, self.model, optimizer)
             self.step, self.log = found.step, list(found.facts["log"])
+            logger.info("going on from the checkpoint after step %d", found.step)
 
 
 def make_optimizer(model: nn.Module, options: TrainingSpec) -> torch.optim.Optimizer:

@@ -44,16 +44,22 @@ def tick(database: Database, send: Send, *, resend_s: float, retry_s: float) -> 
     """One round: take back what lost its lease, finish cancellations, send again, send new."""
     with database.transaction() as session:
         units.expire(session, retry_s)
-        for run_id in session.scalars(select(Run.id).where(Run.state == "cancelling")).all():
-            plan.settle_cancelled(session, run_id)
         reach("expire.before_commit")
-    deliver(database, send, resend_s=resend_s)
+    with database.reading() as session:
+        cancelling = session.scalars(select(Run.id).where(Run.state == "cancelling")).all()
+    for run_id in cancelling:
+        # One run at a time: who holds rows of several could wait for somebody who waits for them.
+        with database.transaction() as session:
+            plan.settle_cancelled(session, run_id)
+    if (refusal := deliver(database, send, resend_s=resend_s)) is not None:
+        log.warning("will send again: %s", refusal)
 
 
-def deliver(database: Database, send: Send, *, resend_s: float) -> int:
+def deliver(database: Database, send: Send, *, resend_s: float) -> UnreachableError | None:
     """Queue what is ready within each queue's window, then send it and whatever was never answered.
 
     The rows are committed before anything is sent: a crash in between costs one resend interval, never a unit.
+    Returns why the broker did not take all messages, if it did not: the next round sends them again.
     """
     with database.transaction() as session:
         messages = _unanswered(session, resend_s)
@@ -68,10 +74,9 @@ def deliver(database: Database, send: Send, *, resend_s: float) -> int:
         try:
             send(message)
         except UnreachableError as error:
-            log.warning("broker does not answer, will send again: %s", error)
             _put_off(database, messages[sent:], resend_s)
-            break
-    return len(messages)
+            return error
+    return None
 
 
 def _put_off(database: Database, messages: list[Message], resend_s: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 from collections.abc import Collection, Mapping
@@ -22,6 +23,8 @@ from arith_shared.specs import Spec
 #: Crockford's base 32 in lower case: no letter that a person could take for a digit.
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _ID_LENGTH = 5
+#: Where a run's provenance says which key it was submitted with.
+_KEY = "submission key"
 #: What a recipe may be called; it becomes part of run ids, and those become file names.
 RECIPE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,48}[a-z0-9])?")
 
@@ -34,16 +37,20 @@ def submit(
     name: str | None = None,
     provenance: Mapping[str, Any] | None = None,
     priority: int = 0,
+    key: str | None = None,
 ) -> Run:
-    """Insert a run with its stages and first units; nothing exists if the transaction does not commit."""
+    """Insert a run with its stages and first units; nothing exists if the transaction does not commit.
+
+    With a `key`, IntegrityError is raised if there is a run of that key: `of_key` finds it.
+    """
     check_recipe_name(recipe)
     run = Run(
-        id=f"{recipe}-{''.join(secrets.choice(_ALPHABET) for _ in range(_ID_LENGTH))}",
+        id=_new_id(recipe, key),
         recipe=recipe,
         name=name,
         spec=spec.model_dump(mode="json"),
         spec_key=keys.spec_key(spec),
-        provenance=dict(provenance or {}),
+        provenance={**(provenance or {}), **({_KEY: key} if key is not None else {})},
         state="active",
         priority=priority,
         created_at=now(),
@@ -53,6 +60,24 @@ def submit(
     record(session, run.id, "submitted", f"recipe {recipe}, seed {spec.seed}")
     plan.open_first_stage(session, run, spec)
     return run
+
+
+def of_key(session: Session, spec: Spec, *, recipe: str, key: str) -> Run | None:
+    """The run that was submitted with a key before; raises UserError if the key was used for another spec."""
+    run = session.get(Run, _new_id(recipe, key))
+    if run is None:
+        return None
+    if run.provenance.get(_KEY) != key or run.spec_key != keys.spec_key(spec):
+        raise UserError(f"key {key!r} was used for another spec, in run {run.id}: choose another key")
+    return run
+
+
+def _new_id(recipe: str, key: str | None) -> str:
+    """An id for a run of a recipe: random, or the same whenever the key is the same."""
+    if key is None:
+        return f"{recipe}-{''.join(secrets.choice(_ALPHABET) for _ in range(_ID_LENGTH))}"
+    digest = hashlib.sha256(key.encode()).digest()
+    return f"{recipe}-{''.join(_ALPHABET[byte % len(_ALPHABET)] for byte in digest[:_ID_LENGTH])}"
 
 
 def check_recipe_name(name: str) -> None:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, CursorResult, exists, insert, select, update
+from sqlalchemy.dialects.postgresql import insert as postgres_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Session
 
 from arith_shared.ledger import plan
@@ -244,15 +246,15 @@ def _count_failure(
 
 
 def _record_artifact(session: Session, new: NewArtifact) -> None:
-    values = {"path": new.path, "digest": new.digest, "size_bytes": new.size_bytes, "meta": dict(new.meta)}
-    values["deleted_at"] = None
+    values: dict[str, Any] = {
+        "path": new.path, "digest": new.digest, "size_bytes": new.size_bytes, "meta": dict(new.meta),
+    }  # fmt: skip
     # The newest files win: a re-made artifact replaces one whose files were found damaged, and of two equal
-    # ones made at the same time the other is garbage.
-    newest = update(Artifact).where(Artifact.key == new.key).values(used_at=now(), **values)
-    if not changed(session, newest):
-        session.execute(
-            insert(Artifact).values(key=new.key, kind=new.kind, created_at=now(), used_at=now(), **values)
-        )
+    # ones made at the same time the other is garbage. One statement, so that neither of the two can fail.
+    values |= {"used_at": now(), "deleted_at": None}
+    insert_here = sqlite_insert if session.get_bind().dialect.name == "sqlite" else postgres_insert
+    row = insert_here(Artifact).values(key=new.key, kind=new.kind, created_at=now(), **values)
+    session.execute(row.on_conflict_do_update(index_elements=[Artifact.key], set_=values))
 
 
 def _is_kept(session: Session, artifact: NewArtifact) -> bool:

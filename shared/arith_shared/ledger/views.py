@@ -24,6 +24,7 @@ class StageView:
     """A stage as `status` shows it; `fraction` counts units, running ones by their own progress."""
 
     name: str
+    #: waiting, open, done or failed; cancelled where a run stopped that was cancelled.
     state: str
     total: int
     done: int
@@ -110,12 +111,12 @@ def run_view(session: Session, run_id: str) -> RunView:
     )
     return RunView(
         run.id, run.recipe, run.name, run.state, run.error, elapsed,
-        tuple(_stage_view(session, stage) for stage in stages),
+        tuple(_stage_view(session, stage, run.state) for stage in stages),
         last_error.strip().splitlines()[-1] if last_error else None,
     )  # fmt: skip
 
 
-def _stage_view(session: Session, stage: Stage) -> StageView:
+def _stage_view(session: Session, stage: Stage, run_state: str) -> StageView:
     mine = (Unit.run_id == stage.run_id, Unit.stage == stage.name)
     waiting = session.scalar(select(func.count()).where(*mine, Unit.state.in_(("ready", "queued")))) or 0
     running = session.execute(
@@ -134,7 +135,7 @@ def _stage_view(session: Session, stage: Stage) -> StageView:
     first = running[0][0] if running else None
     return StageView(
         name=stage.name,
-        state=stage.state,
+        state="cancelled" if stage.state == "open" and run_state == "cancelled" else stage.state,
         total=stage.total,
         done=stage.done,
         reused=stage.reused,
@@ -156,7 +157,12 @@ def _stage_view(session: Session, stage: Stage) -> StageView:
 def _eta_s(stage: Stage, elapsed_s: float | None, partial: float) -> float | None:
     """Seconds to go at the pace so far; reused units say nothing about the pace."""
     fresh = stage.done - stage.reused + partial
-    if stage.state != "open" or not elapsed_s or fresh <= _ETA_FROM * stage.total:
+    if (
+        stage.state != "open"
+        or stage.closed_at is not None
+        or not elapsed_s
+        or fresh <= _ETA_FROM * stage.total
+    ):
         return None
     return elapsed_s * (stage.total - stage.done - partial) / fresh
 

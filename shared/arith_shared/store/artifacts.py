@@ -236,25 +236,27 @@ class ArtifactStore:
         """Bytes that still fit, or None where the root does not say."""
         if not self._is_local:
             return None
-        existing = next(folder for folder in (self._here, *self._here.parents) if folder.exists())
-        usage = shutil.disk_usage(existing)
+        usage = shutil.disk_usage(self._existing_folder())
         # A pseudo file system such as /proc has no size: nothing is known, rather than nothing free.
         return usage.free if usage.total else None
 
     def check_writable(self) -> None:
         """Write a small file and leave nothing behind, not even a folder.
 
+        On this machine the file lies in the root or, before it exists, in the nearest folder above: whoever makes
+        and removes folders here would take them away from others who begin at the same time.
         Raises ArtifactRootError (a folder) or UnreachableError (elsewhere) with the remedy when that fails.
         """
-        folder = f"{self._root}/{_WORKSPACES}"
-        here = self._here / _WORKSPACES
-        made = [path for path in (here, *here.parents) if not path.exists()]
-        probe = f"{folder}/check-{secrets.token_hex(8)}"
+        name = f"check-{secrets.token_hex(8)}"
         try:
-            self._here.mkdir(parents=True, exist_ok=True)
-            self._fs.makedirs(folder, exist_ok=True)
-            self._fs.pipe_file(probe, b"arith")
-            self._fs.rm_file(probe)
+            here = self._existing_folder() / name
+            here.write_bytes(b"arith")
+            here.unlink()
+            if not self._is_local:
+                folder = f"{self._root}/{_WORKSPACES}"
+                self._fs.makedirs(folder, exist_ok=True)
+                self._fs.pipe_file(f"{folder}/{name}", b"arith")
+                self._fs.rm_file(f"{folder}/{name}")
         except Exception as error:  # File systems of others raise what they like.
             kind = ArtifactRootError if self._is_local else UnreachableError
             remedy = f"chmod u+w {self._root}, or" if self._is_local else "check the credentials, or"
@@ -262,10 +264,10 @@ class ArtifactStore:
                 f"artifact root {self.url}: expected to write there, found {error}; "
                 f"{remedy} set ARITH_ARTIFACTS to another place"
             ) from error
-        finally:
-            for path in made:
-                with contextlib.suppress(OSError):  # Others may have put something into it meanwhile.
-                    path.rmdir()
+
+    def _existing_folder(self) -> Path:
+        """The folder on this machine, or the nearest above it that exists."""
+        return next(folder for folder in (self._here, *self._here.parents) if folder.exists())
 
     def _at(self, path: str) -> str:
         return f"{self._root}/{check_path(path)}"

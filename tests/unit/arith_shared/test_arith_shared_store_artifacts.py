@@ -233,6 +233,14 @@ def test_a_writable_root_passes_the_check_and_stays_empty(store):
     assert list(store.stale_workspaces(older_than_s=-1)) == []
 
 
+def test_the_check_neither_makes_nor_removes_a_folder(tmp_path):
+    ArtifactStore(str(tmp_path / "root" / "deep")).check_writable()
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "root" / "tmp").mkdir(parents=True)
+    ArtifactStore(str(tmp_path / "root")).check_writable()
+    assert (tmp_path / "root" / "tmp").is_dir()
+
+
 def test_a_root_that_cannot_be_written_is_named_with_the_remedy(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     store = ArtifactStore(str(tmp_path / "file" / "root"))

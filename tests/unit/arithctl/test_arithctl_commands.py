@@ -94,9 +94,13 @@ def test_a_failed_run_says_so_with_its_error(cli, submitted, database):
 def test_cancelling_stops_a_waiting_run_at_once_and_resuming_continues_it(cli, submitted):
     assert cli("cancel", "last").out == f"{submitted}: cancelled\n"
     assert cli("cancel", "last").out == f"{submitted} is over already: cancelled\n"
-    assert cli("status", "last", "--json").json["state"] == "cancelled"
+    view = cli("status", "last", "--json").json
+    assert (view["state"], view["stages"][0]["state"]) == ("cancelled", "cancelled")
+    # What the stage took ends with the run.
+    assert cli("status", "last", "--json").json["stages"] == view["stages"]
     assert cli("resume", "last").err == f"{submitted}: active, units queued again: 1\n"
-    assert cli("status", "last", "--json").json["state"] == "active"
+    view = cli("status", "last", "--json").json
+    assert (view["state"], view["stages"][0]["state"]) == ("active", "open")
 
 
 def test_following_the_log_of_a_run_that_is_over_ends(cli, submitted):
