@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,12 +112,15 @@ def _postgres(database: str) -> Iterator[Postgres | None]:
 def soak(part: Part, plan: Plan) -> PartReport:
     """One part: faults until the time is over or a promise is broken, then peace until all runs have ended."""
     plan.folder.mkdir()
-    with World(plan.folder, part, plan.postgres) as world:
+    with World(plan.folder, part, plan.postgres) as world, ThreadPoolExecutor(1) as beside:
         people = People(world, random.Random(f"{plan.seed} {part.name} people"))
         if part.is_fake:
             world.deployment.break_units(pace(random.Random(f"{plan.seed} pace")))
         started = time.monotonic()
-        _break_things(world, people, plan, started)
+        # Beside the people: a database that makes them wait must not keep the next fault waiting too.
+        breaking = beside.submit(_break_things, world, people, plan, started)
+        _live_with_it(people, plan, started, breaking)
+        breaking.result()
         world.calm()
         give_up = time.monotonic() + SETTLE_S
         while people.is_waiting and people.found.is_clean and time.monotonic() < give_up:
@@ -130,18 +134,23 @@ def soak(part: Part, plan: Plan) -> PartReport:
 
 def _break_things(world: World, people: People, plan: Plan, started: float) -> None:
     rng = random.Random(f"{plan.seed} {world.part.name} faults")
-    number, next_line = 0, started
-    next_fault, last_fault, end_then = started + 5.0, started, 0.0
+    number, next_fault, last_fault, end_then = 0, started + 5.0, started, 0.0
     while (clock := time.monotonic()) < started + plan.seconds and people.found.is_clean:
-        people.look()
-        people.act()
         is_moving = people.latest_end > end_then or clock > last_fault + world.part.patience_s
         if clock >= next_fault and is_moving:
             # A generator for each fault: how often one of them asks must not change the next.
             inflict_one(world, random.Random(f"{plan.seed} {world.part.name} {number}"))
             number, next_fault = number + 1, clock + world.part.pause(rng)
             last_fault, end_then = clock, people.latest_end
-        if clock >= next_line:
+        time.sleep(LOOK_S)
+
+
+def _live_with_it(people: People, plan: Plan, started: float, breaking: Future[None]) -> None:
+    next_line = started
+    while not breaking.done():
+        people.look()
+        people.act()
+        if (clock := time.monotonic()) >= next_line:
             click.echo(progress(people, clock - started, plan.seconds), err=True)
             next_line = clock + PROGRESS_S
         time.sleep(LOOK_S)
