@@ -119,7 +119,10 @@ def soak(part: Part, plan: Plan) -> PartReport:
         started = time.monotonic()
         # Beside the people: a database that makes them wait must not keep the next fault waiting too.
         breaking = beside.submit(_break_things, world, people, plan, started)
-        _live_with_it(people, plan, started, breaking)
+        try:
+            _live_with_it(people, plan, started, breaking)
+        finally:
+            world.at_peace.set()
         breaking.result()
         world.calm()
         give_up = time.monotonic() + SETTLE_S
@@ -136,6 +139,8 @@ def _break_things(world: World, people: People, plan: Plan, started: float) -> N
     rng = random.Random(f"{plan.seed} {world.part.name} faults")
     number, next_fault, last_fault, end_then = 0, started + 5.0, started, 0.0
     while (clock := time.monotonic()) < started + plan.seconds and people.found.is_clean:
+        if world.at_peace.is_set():
+            return
         is_moving = people.latest_end > end_then or clock > last_fault + world.part.patience_s
         if clock >= next_fault and is_moving:
             # A generator for each fault: how often one of them asks must not change the next.

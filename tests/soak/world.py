@@ -44,6 +44,8 @@ class World:
         self.faults: Counter[str] = Counter()
         #: Things that are broken at present, so that no two faults break the same one.
         self.broken: set[str] = set()
+        #: Set when no more faults are wanted.
+        self.at_peace = threading.Event()
         #: Held while processes are replaced or broken.
         self.lock = threading.RLock()
         self._failpoint = ""
