@@ -26,7 +26,10 @@ VISIBILITY_TIMEOUT_S = 24 * 3600
 #: Seconds before a silent broker counts as gone.
 BROKER_TIMEOUT_S = 5
 #: Seconds that a worker waits at a socket; above the ten that Celery asks the broker to wait for a message.
-POLL_TIMEOUT_S = 30
+POLL_TIMEOUT_S = 15
+#: Seconds between two looks at whether a connection still answers: one that has fallen silent is noticed within
+#: twice that, and given up within `POLL_TIMEOUT_S` more.
+HEALTH_CHECK_S = 10
 #: Seconds that a new pool child has to come up; a fresh interpreter on a busy machine takes many, and Celery's own
 #: four would kill it, and each that follows, for ever.
 CHILD_UP_WITHIN_S = 120.0
@@ -46,7 +49,7 @@ def make_app(broker_url: str, *, queue: str | None = None, include: str | None =
         broker_connection_timeout=BROKER_TIMEOUT_S,
         broker_transport_options={
             "global_keyprefix": "arith.",
-            "health_check_interval": 25,
+            "health_check_interval": HEALTH_CHECK_S,
             "socket_connect_timeout": BROKER_TIMEOUT_S,
             # A worker waits at the socket for its next message; a sender waits for an answer only.
             "socket_timeout": POLL_TIMEOUT_S if queue else BROKER_TIMEOUT_S,

@@ -22,12 +22,16 @@ from harness.deployment import Deployment, Results
 from harness.handlers import FAKE, handlers
 from harness.oracle import undisturbed_results
 
+#: Seconds; on a machine with other work, starting a few processes alone can take minutes.
+TIMEOUT_S = 900
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """All tests of this folder are fault tests."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker("faults")
+            item.add_marker(pytest.mark.timeout(TIMEOUT_S))
             if sys.platform != "linux":
                 item.add_marker(pytest.mark.skip(reason="looks at processes through /proc"))
 

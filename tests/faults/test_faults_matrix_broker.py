@@ -78,7 +78,7 @@ def test_row_12_a_unit_ends_while_the_broker_is_down_and_the_run_goes_on_when_it
     standing.holder(run, "model")
     broker.kill()
     gate.touch()
-    standing.until(lambda: standing.unit(run, "model").state == "done")
+    standing.until(lambda: standing.state(run, "model") == "done")
     status = standing.cli("status", run)
     assert (status.exit_code, "does not answer" in status.output) == (0, True)
     assert standing.view(run).stages[1].done == 0
@@ -120,7 +120,7 @@ def warned(standing: Deployment) -> str:
 def test_row_14_a_run_that_a_full_broker_does_not_take_waits_in_the_database(standing, unharmed, broker):
     broker.client.config_set("maxmemory", "1kb")
     run = warned(standing)
-    assert standing.unit(run, "model").state == "queued"
+    assert standing.state(run, "model") == "queued"
     broker.client.config_set("maxmemory", "0")
     unharmed(standing, run)
 

@@ -65,7 +65,7 @@ def test_row_16_a_finish_whose_answer_is_lost_is_read_again_and_not_done_twice(
         child = deployment.until(worker.stopped)
         proxy.swallow_answers()
         worker.send(signal.SIGCONT, child)
-        deployment.until(lambda: deployment.unit(run, "model").state == "done")
+        deployment.until(lambda: deployment.state(run, "model") == "done")
         proxy.drop()
         deployment.until(lambda: worker.says("result not recorded yet"))
         unharmed(deployment, run)

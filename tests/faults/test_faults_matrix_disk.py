@@ -50,12 +50,19 @@ def test_row_19_a_full_disk_under_sqlite_is_told_and_spoils_nothing(tmp_path: Pa
 
             deployment.scheduler()
             worker = deployment.worker()
-            deployment.break_units({"trained/probe/00000": {"sleep_s": 600}})
+            gate = deployment.folder / "gate"
+            wait = {"call": "harness.mishaps:wait_for", "with": str(gate)}
+            deployment.break_units({"trained/probe/00000": wait})
             run = deployment.submit()
             deployment.holder(run, "trained/probe/00000")
             fill(disk, file)
-            deployment.until(lambda: worker.says("database or disk is full"))
+            deployment.until(
+                lambda: worker.says(
+                    f"heartbeat failed, will try again: database sqlite:///{file}: database or"
+                )
+            )
             disk.free()
+            gate.touch()
             unharmed(deployment, run)
             assert integrity(file) == "ok"
         finally:
@@ -89,7 +96,7 @@ def test_row_27_a_flipped_bit_is_named_and_repaired(deployment, unharmed, unit, 
     )
     deployment.scheduler()
     run = deployment.submit()
-    deployment.until(lambda: deployment.unit(run, unit).state == "done")
+    deployment.until(lambda: deployment.state(run, unit) == "done")
     deployment.holder(run, "trained/test/00000")
     # A worker that has read the file before would not read it again.
     worker.stop()

@@ -24,10 +24,10 @@ def test_row_22_runs_are_cancelled_whatever_their_units_do_and_leave_no_rows(
     running = standing.submit()
     standing.holder(running, "model")
     queued = standing.submit()
-    standing.until(lambda: standing.unit(queued, "model").state == "queued")
+    standing.until(lambda: standing.state(queued, "model") == "queued")
     # One waits in the broker for the trainer at work; the next one must wait in the database.
     ready = standing.submit()
-    assert standing.unit(ready, "model").state == "ready"
+    assert standing.state(ready, "model") == "ready"
     runs = (running, queued, ready)
     if is_down:
         lasting_broker.kill()

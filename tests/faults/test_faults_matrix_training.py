@@ -13,11 +13,14 @@ from harness.broker import Broker
 from harness.deployment import Deployment
 from harness.handlers import REAL
 
-#: Some hundreds of steps of a few milliseconds, and checkpoints all the time.
+#: Seconds; importing torch on a busy machine can keep a heartbeat waiting for many.
+LEASE_S = 15.0
+#: Some seventy steps, and checkpoints all the time.
 TRAINING = {
     "width": 16, "heads": 2, "ffn": 32,
     "training": {
-        "problems": 4096, "epochs": 8, "batch_tokens": 1024, "checkpoint_every_s": 0.1, "evaluate_every": 200,
+        "problems": 512, "epochs": 6, "batch_tokens": 1024, "checkpoint_every_s": 0.1, "evaluate_every": 20,
+        "evaluate_problems": 32,
     },
 }  # fmt: skip
 
@@ -27,7 +30,7 @@ def trainers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """Two workers that train for real."""
     folder = tmp_path_factory.mktemp("trainers")
     server = Broker(folder / "broker")
-    made = Deployment(folder / "home", server.url)
+    made = Deployment(folder / "home", server.url, lease_s=LEASE_S)
     made.scheduler()
     made.worker("one", TEST_TRAINER=REAL)
     made.worker("two", TEST_TRAINER=REAL)

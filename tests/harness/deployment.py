@@ -220,18 +220,29 @@ class Deployment:
 
     def unit(self, run_id: str, key: str) -> Unit:
         """A unit of the run as it is now."""
+        found = self._unit(run_id, key)
+        assert found is not None, f"{key} is not planned yet"
+        return found
+
+    def state(self, run_id: str, key: str) -> str | None:
+        """The state of a unit, once it is planned."""
+        found = self._unit(run_id, key)
+        return found and found.state
+
+    def _unit(self, run_id: str, key: str) -> Unit | None:
         with self.reading() as session:
-            return session.scalars(select(Unit).where(Unit.run_id == run_id, Unit.key == key)).one()
+            return session.scalar(select(Unit).where(Unit.run_id == run_id, Unit.key == key))
 
     def holder(self, run_id: str, key: str) -> Service:
         """The worker that holds a unit, once one does."""
 
         def look() -> Service | None:
-            unit = self.unit(run_id, key)
+            unit = self._unit(run_id, key)
+            if unit is None or unit.state != "running":
+                return None
             with self.reading() as session:
                 pid = session.scalar(select(Worker.pid).where(Worker.id == unit.worker_id))
-            by_pid = {service.pid: service for service in self.services.values()}
-            return by_pid.get(pid) if unit.state == "running" else None
+            return {service.pid: service for service in self.services.values()}.get(pid)
 
         return self.until(look)
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from typing import Any
 
 from arith_shared.ledger.plan import STAGES
 from arith_shared.work import Context, Outcome, Unit
 
 FAKE, REAL = "arith_shared.testing:fake_handler", "harness.handlers:train"
+#: Seconds between two steps, so that a test can step in between them on any machine.
+_PAUSE_S = 0.02
 
 #: The services' own handlers by stage.
 SERVICES = {
@@ -24,9 +28,20 @@ def handlers(trainer: str = FAKE) -> dict[str, str]:
 
 
 def train(spec: Any, unit: Unit, context: Context) -> Outcome:
-    """Train for real, and leave what the double of the extractor reads."""
+    """Train for real with one thread, and leave what the double of the extractor reads."""
+    import torch
+
     from arith_trainer.handler import handle
 
-    outcome = handle(spec, unit, context)
+    def report(done: float, total: float, unit: str, note: str = "") -> None:
+        context.progress(done, total, unit, note)
+        time.sleep(_PAUSE_S)
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        outcome = handle(spec, unit, replace(context, progress=report))
+    finally:
+        torch.set_num_threads(threads)
     (context.output / "model.txt").write_text(f"seed {spec.seed}", encoding="utf-8")
     return outcome

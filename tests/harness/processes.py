@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 #: Seconds; whatever a test waits for takes a few on a quiet core.
-WITHIN_S = 120.0
+WITHIN_S = 240.0
 
 
 def until(happened: Callable[[], Any], within_s: float = WITHIN_S) -> Any:
