@@ -1,6 +1,6 @@
 # arithctl: `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help install demo check format test test-fast lock env up down logs clean
+.PHONY: help install demo check format test test-fast lock env up down logs soak explore paper-gpu clean
 
 # Python 3.11 or newer. PIP_FLAGS reaches every pip call, for example to choose a CPU build of torch.
 PYTHON ?= python3.11
@@ -58,6 +58,19 @@ lock: install ## Pin the dependencies of each image anew.
 	for service in trainer extractor prober; do \
 	  $(UV_COMPILE) --extra $$service -o services/$$service/requirements.lock || exit 1; done
 	$(UV_COMPILE) --extra figures -o cli/requirements.lock
+# The soak: how long, which faults (a number repeats them; empty = new ones), on what.
+MINUTES ?= 20
+SEED ?=
+DATABASE ?= sqlite
+
+soak: install ## Small runs under random faults; MINUTES=20 SEED= DATABASE=sqlite (or postgresql) SOAK_FLAGS=.
+	PYTHONPATH=tests $(BIN)/python -m soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) --database $(DATABASE) $(SOAK_FLAGS)
+
+# How many random orders of events `make explore` tries on each database.
+EXAMPLES ?= 1000
+
+explore: install ## New random orders of events in the ledger, longer and more than `make test` tries; EXAMPLES=1000.
+	ARITH_TEST_EXAMPLES=$(EXAMPLES) $(BIN)/pytest -q tests/contract/test_contract_state_machine.py
 
 clean: ## Remove the environment, caches and the state of embedded runs in this folder.
 	rm -rf .venv .arith arithctl-results .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -54,7 +54,8 @@ def _damage(store: ArtifactStore, path: str, digest: str) -> str | None:
     try:
         store.verify(path, digest)
     except ArtifactError as error:
-        return str(error)
+        # Without the remedy: it is the same for all, and the caller knows the run.
+        return str(error).rpartition("; ")[0] or str(error)
     except OSError as error:
         # A disk that cannot read a file any more is damage; a server that does not answer is none.
         if error.errno != errno.EIO:

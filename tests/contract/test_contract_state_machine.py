@@ -7,9 +7,11 @@ In the end honest workers take over, and no run has lost or doubled anything.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -448,6 +450,14 @@ def explore(ledger: Database, **how: object) -> None:
     )
 
 
+#: How many examples to try, new ones each time and longer than usual; unset = a few, always the same.
+EXAMPLES = os.environ.get("ARITH_TEST_EXAMPLES")
+
+
+@pytest.mark.timeout(0 if EXAMPLES else 300)
 def test_no_order_of_events_breaks_an_invariant_or_loses_work(database: Database) -> None:
-    # The same examples every time: a change that breaks one is to blame for it.
-    explore(database, max_examples=20, stateful_step_count=30, derandomize=True)
+    if EXAMPLES:
+        explore(database, max_examples=int(EXAMPLES), stateful_step_count=80)
+    else:
+        # The same examples every time: a change that breaks one is to blame for it.
+        explore(database, max_examples=20, stateful_step_count=30, derandomize=True)

@@ -14,15 +14,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from arith_shared.job import Worker
-from arith_shared.ledger import invariants, reconcile, runs
+from arith_shared.ledger import invariants
 from arith_shared.ledger.tables import Artifact
-from arith_shared.settings import Settings
 from arith_shared.specs import Spec
-from arith_shared.testing import RecordingSender, fresh_database
 from harness.broker import Broker
-from harness.deployment import Deployment, Results, results_of
+from harness.deployment import Deployment, Results
 from harness.handlers import FAKE, handlers
+from harness.oracle import undisturbed_results
 
 #: Seconds; on a machine with other work, starting a few processes alone can take minutes.
 TIMEOUT_S = 900
@@ -44,21 +42,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Resul
 
     @cache
     def results(spec: Spec, trainer: str = FAKE) -> Results:
-        folder = tmp_path_factory.mktemp("undisturbed")
-        settings = Settings(home=folder, database_url=f"sqlite:///{folder}/arith.db")
-        sender = RecordingSender()
-        worker = Worker(settings, "probe", handlers(trainer), "w")
-        worker.__dict__.update(database=fresh_database(settings.database), sender=sender)
-        with worker.database.transaction() as session:
-            run_id = runs.submit(session, spec, recipe="fake").id
-        reconcile.tick(worker.database, sender, resend_s=60.0, retry_s=0.0)
-        while messages := sender.take():
-            for message in messages:
-                worker.run(message.unit_id, message.attempt)
-        with worker.database.reading() as session:
-            found = results_of(session, run_id)
-        worker.database.close()
-        return found
+        return undisturbed_results(tmp_path_factory.mktemp("undisturbed"), spec, handlers(trainer))
 
     return results
 

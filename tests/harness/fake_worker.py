@@ -17,7 +17,10 @@ CLOCK_OFF = "ARITH_TEST_CLOCK_OFF"
 TRAINER = "ARITH_TEST_TRAINER"
 #: Seconds after which this worker hands out messages again that another took and never acknowledged.
 REDELIVER = "ARITH_TEST_REDELIVER"
+#: Seconds that this module takes to be imported besides its own, as on a busy machine.
+SLOW_START = "ARITH_TEST_SLOW_START"
 
+time.sleep(float(os.environ.get(SLOW_START, "0")))
 if CLOCK_OFF in os.environ:
     _right_time = time.time
     time.time = lambda: _right_time() + float(os.environ[CLOCK_OFF])

@@ -13,6 +13,14 @@ FAKE, REAL = "arith_shared.testing:fake_handler", "harness.handlers:train"
 #: Seconds between two steps, so that a test can step in between them on any machine.
 _PAUSE_S = 0.02
 
+#: The services' own handlers by stage.
+SERVICES = {
+    "train": "arith_trainer.handler:handle",
+    "extract": "arith_extractor.handler:handle",
+    "probe": "arith_prober.handler:handle",
+    "summarize": "arith_prober.handler:handle",
+}
+
 
 def handlers(trainer: str = FAKE) -> dict[str, str]:
     """Handlers by stage."""

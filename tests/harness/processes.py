@@ -65,6 +65,12 @@ def _state(pid: int) -> str:
         return ""
 
 
+def send(number: int, pid: int) -> None:
+    """Send a signal to a process, if it still is there."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
 def of_folder(folder: Path) -> set[int]:
     """Live processes whose environment names `folder` as their home: nothing else finds one that left its family."""
     mark = f"ARITH_HOME={folder}".encode()

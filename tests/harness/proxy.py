@@ -85,10 +85,14 @@ class Proxy:
             return
         link = _Link((writer, requests))
         self._links.append(link)
-        await asyncio.gather(
-            self._pump(link, reader, requests, lambda: link.passes_requests),
-            self._pump(link, answers, writer, lambda: link.passes_answers),
-        )
+        # Cancelled when the proxy ends; asyncio's streams would report that as a failure.
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(
+                self._pump(link, reader, requests, lambda: link.passes_requests),
+                self._pump(link, answers, writer, lambda: link.passes_answers),
+            )
+        with contextlib.suppress(ValueError):
+            self._links.remove(link)
 
     async def _pump(
         self,

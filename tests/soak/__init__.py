@@ -1,0 +1,1 @@
+"""Many small runs under random faults for as long as one likes: `make soak`."""
