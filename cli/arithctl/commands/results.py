@@ -58,9 +58,7 @@ def results(
         rows = _rows(session, found, table)
     write_rows(rows, COLUMNS[table], "json" if as_json else format_, output)  # type: ignore[arg-type]
     if not rows:
-        click.echo(
-            "; ".join(f"{one.id} is {one.state} and has no {table} rows yet" for one in found), err=True
-        )
+        click.echo("; ".join(_nothing(one, table) for one in found), err=True)
     if output is not None:
         click.echo(f"{len(rows)} rows written to {output}", err=True)
     failed = [row["claim"] for row in rows if row.get("verdict") == "fail"]
@@ -68,6 +66,15 @@ def results(
         raise Failure(f"{len(failed)} of {len(rows)} claims failed: {', '.join(failed)}", CLAIM_FAILED)
     if check and not rows:
         raise Failure("there is no claim to check", CLAIM_FAILED)
+
+
+def _nothing(run: Run, table: str) -> str:
+    from arith_shared.analysis.claims.evidence import experiment
+    from arith_shared.specs import Spec
+
+    if table == "claims" and experiment(Spec.model_validate(run.spec)) is None:
+        return f"{run.id}: the paper claims nothing about its problems, which are not those of equation 1"
+    return f"{run.id} is {run.state} and has no {table} rows yet"
 
 
 def _rows(session: Session, found: list[Run], table: str) -> list[dict[str, Any]]:
