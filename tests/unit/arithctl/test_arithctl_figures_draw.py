@@ -6,6 +6,7 @@ import csv
 import struct
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from arith_shared.errors import MissingExtraError, UserError
-from arithctl.figures import FigureData, draw
+from arithctl.figures import FigureData, draw, draw_together
 from arithctl.figures.heatmaps import heatmap_figure
 from arithctl.figures.page import wrap
 from arithctl.figures.paper import paper_figure
 from arithctl.figures.style import COLOURS, SMALL, WIDTHS
+from arithctl.figures.together import together_figure
 
 QUESTION = list("A=1+B,B=2+3,C=4+5;A=")
 CHAIN = list("A=1+B,B=2+3,B=5,A=1+5,A=6")
@@ -226,3 +228,74 @@ def test_lines_break_at_the_true_width_of_their_letters() -> None:
     assert wrap("iiii iiii iiii", 1.0, 10) == ["iiii iiii iiii"]
     assert wrap("WWWW WWWW WWWW", 1.0, 10) == ["WWWW", "WWWW", "WWWW"]
     assert wrap("", 1.0, 10) == []
+
+
+def two(chain: bool = False) -> list[FigureData]:
+    """A model of 8 blocks and one of 3, as figure 2 shows two."""
+    return [replace(run(9, chain=chain), run="general-1"), replace(run(4, chain=chain), run="special-1")]
+
+
+def panels(figure: Figure) -> list[tuple[float, float, float, float]]:
+    """Left, bottom, right and top of each panel, as shares of the page."""
+    return [axes.get_position().extents for axes in figure.axes]
+
+
+def test_two_models_stand_side_by_side_on_a_wide_page_and_below_each_other_on_a_narrow_one() -> None:
+    wide = panels(together_figure(two(), "mlp", WIDTHS["double"]))
+    assert wide[0][2] < wide[2][0]  # the first model's lines end before the second's begin
+    assert wide[0][1] == wide[2][1]
+    narrow = panels(together_figure(two(), "mlp", WIDTHS["single"]))
+    assert narrow[1][1] > narrow[2][3]  # the first model's bars stand above the second's lines
+    assert narrow[0][0] == narrow[2][0]
+
+
+def test_long_texts_take_the_whole_width_of_the_page() -> None:
+    boxes = panels(together_figure(two(chain=True), "mlp", WIDTHS["double"]))
+    assert boxes[1][1] > boxes[2][3]
+
+
+@pytest.mark.parametrize("width", WIDTHS.values())
+@pytest.mark.parametrize("chain", [False, True])
+def test_no_words_of_models_drawn_together_cross_or_leave_the_page(width: float, chain: bool) -> None:
+    figure = together_figure(two(chain), "mlp", width)
+    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    words = [text for text in figure.findobj(Text) if text.get_text().strip() and text.get_visible()]
+    boxes = [text.get_window_extent(renderer) for text in words]
+    page = figure.bbox
+    for text, box in zip(words, boxes, strict=True):
+        assert page.x0 <= box.x0 <= box.x1 <= page.x1, text
+        assert page.y0 <= box.y0 <= box.y1 <= page.y1, text
+        assert text.get_size() >= SMALL
+    crossing = [
+        (words[i].get_text(), words[j].get_text())
+        for i in range(len(boxes))
+        for j in range(i)
+        if boxes[i].padded(-0.5).overlaps(boxes[j].padded(-0.5))
+    ]
+    assert crossing == []
+
+
+def test_models_drawn_together_have_their_numbers_beside_them(tmp_path: Path) -> None:
+    paths = draw_together(two(), tmp_path, ("pdf",))
+    assert [path.name for path in paths] == [
+        "general-1-special-1-mlp-fig2.pdf",
+        "general-1-special-1-mlp-fig2.csv",
+    ]
+    with paths[1].open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {name: sum(row["run"] == name for row in rows) for name in ("general-1", "special-1")} == {
+        "general-1": 9 * 20 * 3,
+        "special-1": 4 * 20 * 3,
+    }
+
+
+def test_a_chain_is_figure_3(tmp_path: Path) -> None:
+    assert {path.name for path in draw(run(1, chain=True), tmp_path, ("svg",))} >= {"tiny-7kq2m-mlp-fig3.svg"}
+
+
+def test_models_without_a_family_in_common_are_not_drawn_together(tmp_path: Path) -> None:
+    other = replace(run(1, families=("ridge",)), run="ridge-1")
+    with pytest.raises(
+        UserError, match="need a probe family and all variables in common; found tiny-7kq2m: mlp"
+    ):
+        draw_together([run(1), other], tmp_path)
