@@ -66,6 +66,11 @@ def run(layers: int, *, chain: bool = False, families: tuple[str, ...] = ("mlp",
     return FigureData.from_rows("tiny-7kq2m", rows, title="Specialised OPT, 3 layers", summary=summary)
 
 
+def two(chain: bool = False) -> list[FigureData]:
+    """A model of 8 blocks and one of 3, as figure 2 shows two."""
+    return [replace(run(9, chain=chain), run="general-1"), replace(run(4, chain=chain), run="special-1")]
+
+
 def test_each_family_gets_both_figures_in_every_format_and_their_numbers(tmp_path: Path) -> None:
     paths = draw(run(1, families=("mlp", "ridge")), tmp_path, ("png", "pdf", "svg", "png"))
     expected = {
@@ -191,6 +196,10 @@ FIGURES = {
     "maps of nine layers": (heatmap_figure, run(9), "double"),
     "maps in one column": (heatmap_figure, run(4), "single"),
     "maps of a chain": (heatmap_figure, run(33, chain=True), "double"),
+    "two models": (together_figure, two(), "double"),
+    "two models in one column": (together_figure, two(), "single"),
+    "two models that write chains": (together_figure, two(chain=True), "double"),
+    "chains of two models in one column": (together_figure, two(chain=True), "single"),
 }
 
 
@@ -230,11 +239,6 @@ def test_lines_break_at_the_true_width_of_their_letters() -> None:
     assert wrap("", 1.0, 10) == []
 
 
-def two(chain: bool = False) -> list[FigureData]:
-    """A model of 8 blocks and one of 3, as figure 2 shows two."""
-    return [replace(run(9, chain=chain), run="general-1"), replace(run(4, chain=chain), run="special-1")]
-
-
 def panels(figure: Figure) -> list[tuple[float, float, float, float]]:
     """Left, bottom, right and top of each panel, as shares of the page."""
     return [axes.get_position().extents for axes in figure.axes]
@@ -252,27 +256,6 @@ def test_two_models_stand_side_by_side_on_a_wide_page_and_below_each_other_on_a_
 def test_long_texts_take_the_whole_width_of_the_page() -> None:
     boxes = panels(together_figure(two(chain=True), "mlp", WIDTHS["double"]))
     assert boxes[1][1] > boxes[2][3]
-
-
-@pytest.mark.parametrize("width", WIDTHS.values())
-@pytest.mark.parametrize("chain", [False, True])
-def test_no_words_of_models_drawn_together_cross_or_leave_the_page(width: float, chain: bool) -> None:
-    figure = together_figure(two(chain), "mlp", width)
-    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
-    words = [text for text in figure.findobj(Text) if text.get_text().strip() and text.get_visible()]
-    boxes = [text.get_window_extent(renderer) for text in words]
-    page = figure.bbox
-    for text, box in zip(words, boxes, strict=True):
-        assert page.x0 <= box.x0 <= box.x1 <= page.x1, text
-        assert page.y0 <= box.y0 <= box.y1 <= page.y1, text
-        assert text.get_size() >= SMALL
-    crossing = [
-        (words[i].get_text(), words[j].get_text())
-        for i in range(len(boxes))
-        for j in range(i)
-        if boxes[i].padded(-0.5).overlaps(boxes[j].padded(-0.5))
-    ]
-    assert crossing == []
 
 
 def test_models_drawn_together_have_their_numbers_beside_them(tmp_path: Path) -> None:
