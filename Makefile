@@ -20,6 +20,13 @@ install: .venv/.installed ## Make .venv with everything: command line, workers, 
 demo: install ## The paper's phenomenon on a laptop: train, extract, probe, draw (a few minutes on two cores).
 	ARITH_MODE=embedded $(BIN)/arithctl submit tiny-specialized --wait
 
+# On a bare GPU machine the environment's own Python: PAPER_PYTHON=python3 make paper-gpu
+PAPER_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
+PAPER_FLAGS ?=
+
+paper-gpu: ## Section 3 at full size on one GPU, without queue or database; PAPER_FLAGS='--budget-min 60 --out docs/results/gpu'.
+	$(PAPER_PYTHON) bench/paper_gpu $(PAPER_FLAGS)
+
 check: install ## Format, lint, types, import rule: what CI checks before the tests.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .

@@ -14,9 +14,12 @@ from arith_shared.ledger import runs, views
 from arith_shared.ledger.database import Database
 from arithctl.figures import FigureData, draw
 from arithctl.output import COLUMNS, print_table, write_rows
+from arithctl.verdicts import claim_rows
 
 #: Result tables that a run has rows for.
 TABLES = ("summary", "emergence", "scores")
+#: What the screen shows of a claim; the file has the sentence and the reasons too.
+_CLAIM = ("claim", "measured", "ci_low", "ci_high", "verdict")
 
 
 def figure_data(database: Database, run_id: str) -> FigureData:
@@ -36,8 +39,12 @@ def conclude(database: Database, run_id: str, folder: Path, console: Console) ->
     """Print the summary and the best correlation per token; write all tables and figures below `folder`."""
     with database.reading() as session:
         tables = {name: views.table(session, run_id, name) for name in TABLES}
+        tables["claims"] = claim_rows(session, [runs.find(session, run_id)])
     print_table(tables["summary"], COLUMNS["summary"][1:], title="Summary", console=console)
     print_table(tables["emergence"], COLUMNS["emergence"][1:], title="Emergence", console=console)
+    if tables["claims"]:
+        title = f"Claims of the paper (`arithctl results {run_id} --table claims` says why)"
+        print_table(tables["claims"], _CLAIM, title=title, console=console)
     data = figure_data(database, run_id)
     for family in data.families:
         rows = _best_by_token(data, family)

@@ -11,6 +11,7 @@ from arith_shared.errors import ArithError, UnreachableError
 RUN_FAILED = 1
 USAGE = 2
 NOT_REACHABLE = 3
+CLAIM_FAILED = 4
 
 
 class Failure(click.ClickException):

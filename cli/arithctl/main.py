@@ -60,7 +60,7 @@ class LazyGroup(CleanErrors, click.Group):
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Start with:  arithctl submit tiny-specialized --wait\n\n"
-    "Exit codes: 0 fine, 1 the run failed, 2 usage, 3 not reachable.",
+    "Exit codes: 0 fine, 1 the run failed, 2 usage, 3 not reachable, 4 a claim failed (`results --check`).",
 )
 @click.version_option(package_name="arithctl")
 def main() -> None:

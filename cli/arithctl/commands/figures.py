@@ -30,16 +30,24 @@ from arithctl.options import complete_run
     help="6.9 or 3.3 inches.",
 )
 def figures(run: tuple[str, ...], output: Path, formats: str, width: str) -> None:
-    """Draw the paper's figure and heatmaps of each RUN and probe family, with the numbers behind them as CSV."""
+    """Draw the paper's figure and heatmaps of each RUN and probe family, with the numbers behind them as CSV.
+
+    Two or more runs are also drawn together in the paper's layout, as its figure 2 shows two models.
+    """
     from arith_shared.ledger import runs
     from arith_shared.settings import load_settings
     from arithctl.conclude import figure_data
     from arithctl.connection import open_database
-    from arithctl.figures import draw
+    from arithctl.figures import draw, draw_together
 
     with open_database(load_settings()) as database:
-        for text in run:
-            with database.reading() as session:
-                found = runs.find(session, text).id
-            for path in draw(figure_data(database, found), output, formats.split(","), width):  # type: ignore[arg-type]
-                click.echo(path)
+        with database.reading() as session:
+            found = list(dict.fromkeys(runs.find(session, text).id for text in run))
+        drawn = [figure_data(database, run_id) for run_id in found]
+    chosen = formats.split(",")
+    for data in drawn:
+        for path in draw(data, output, chosen, width):  # type: ignore[arg-type]
+            click.echo(path)
+    if len(drawn) > 1:
+        for path in draw_together(drawn, output, chosen, width):  # type: ignore[arg-type]
+            click.echo(path)

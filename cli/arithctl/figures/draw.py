@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from arith_shared.errors import MissingExtraError, UserError
-from arithctl.figures.data import FigureData
+from arithctl.figures.data import FigureData, Row
 from arithctl.output import COLUMNS, replacing, write_rows
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FigureFormat = Literal["png", "pdf", "svg"]
 Width = Literal["double", "single"]
@@ -22,40 +25,73 @@ def draw(
 ) -> list[Path]:
     """Write ``<run>-<family>-fig2`` and ``<run>-<family>-heatmaps`` into `folder`, in each format and as CSV.
 
-    Returns the paths in the order of writing. Raises UserError for an unknown format, MissingExtraError if
-    matplotlib is not installed.
+    Where a chain was probed, the first is called ``fig3``, as the paper's figure is. Returns the paths in the order
+    of writing. Raises UserError for an unknown format, MissingExtraError if matplotlib is not installed.
     """
-    unknown = [name for name in formats if name not in FIGURE_FORMATS]
-    if unknown or not formats:
-        found = ", ".join(map(repr, unknown)) or "none"
-        raise UserError(f"expected figure formats among {', '.join(FIGURE_FORMATS)}, found {found}")
-    _require_matplotlib()
+    _check(formats)
     # Only now: matplotlib takes longer to load than most commands to run, and may be missing.
     from arithctl.figures.heatmaps import heatmap_figure
-    from arithctl.figures.page import save
     from arithctl.figures.paper import paper_figure
     from arithctl.figures.style import WIDTHS
 
     paths = []
     for family in data.families:
-        for name, make in (("fig2", paper_figure), ("heatmaps", heatmap_figure)):
+        for name, make in ((_paper_name(data), paper_figure), ("heatmaps", heatmap_figure)):
             figure = make(data, family, WIDTHS[width])
-            stem = f"{data.run}-{family}-{name}"
-            for format_ in dict.fromkeys(formats):
-                paths.append(folder / f"{stem}.{format_}")
-                with replacing(paths[-1]) as temporary:
-                    save(figure, temporary, format_)
-            paths.append(_numbers(data, family, folder / f"{stem}.csv"))
+            rows = [{"run": data.run, **row} for row in data.family_rows(family)]
+            paths += _save(figure, folder, f"{data.run}-{family}-{name}", formats, rows)
     return paths
 
 
-def _numbers(data: FigureData, family: str, path: Path) -> Path:
-    rows = [{"run": data.run, **row} for row in data.family_rows(family)]
-    write_rows(rows, COLUMNS["scores"], "csv", path)
-    return path
+def draw_together(
+    runs: Sequence[FigureData], folder: Path, formats: Sequence[str] = ("png", "pdf"), width: Width = "double"
+) -> list[Path]:
+    """Write ``<run>-<run>-<family>-fig2``: the paper's layout, the runs side by side, for families that all have.
+
+    Returns and raises as `draw` does; raises UserError also for runs that have no family in common, or not the same
+    variables.
+    """
+    _check(formats)
+    from arithctl.figures.style import WIDTHS
+    from arithctl.figures.together import together_figure
+
+    families = [name for name in runs[0].families if all(name in run.families for run in runs)]
+    if not families or len({run.variables for run in runs}) > 1:
+        found = ", ".join(f"{run.run}: {'/'.join(run.families)} of {''.join(run.variables)}" for run in runs)
+        raise UserError(f"runs drawn together need a probe family and all variables in common; found {found}")
+    paths = []
+    for family in families:
+        figure = together_figure(runs, family, WIDTHS[width])
+        stem = f"{'-'.join(run.run for run in runs)}-{family}-{_paper_name(runs[0])}"
+        rows = [{"run": run.run, **row} for run in runs for row in run.family_rows(family)]
+        paths += _save(figure, folder, stem, formats, rows)
+    return paths
 
 
-def _require_matplotlib() -> None:
+def _paper_name(data: FigureData) -> str:
+    """Figure 2 shows questions, figure 3 chains."""
+    return "fig2" if data.output_start is None else "fig3"
+
+
+def _save(figure: Figure, folder: Path, stem: str, formats: Sequence[str], rows: Sequence[Row]) -> list[Path]:
+    """Write the figure in each format, and the numbers in it as CSV."""
+    from arithctl.figures.page import save
+
+    paths = []
+    for format_ in dict.fromkeys(formats):
+        paths.append(folder / f"{stem}.{format_}")
+        with replacing(paths[-1]) as temporary:
+            save(figure, temporary, format_)
+    paths.append(folder / f"{stem}.csv")
+    write_rows(rows, COLUMNS["scores"], "csv", paths[-1])
+    return paths
+
+
+def _check(formats: Sequence[str]) -> None:
+    unknown = [name for name in formats if name not in FIGURE_FORMATS]
+    if unknown or not formats:
+        found = ", ".join(map(repr, unknown)) or "none"
+        raise UserError(f"expected figure formats among {', '.join(FIGURE_FORMATS)}, found {found}")
     try:
         import matplotlib  # noqa: F401  (asked only whether it is there)
     except ImportError:

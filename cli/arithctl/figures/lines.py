@@ -47,14 +47,15 @@ def line_panel(axes: Axes, data: FigureData, grid: Grid) -> None:
             points[0].set(marker=MARKERS[index], markersize=marker, markerfacecolor=face, markeredgewidth=0.7)
 
 
-def legend_handles(data: FigureData) -> list[Line2D]:
+def legend_handles(*runs: FigureData) -> list[Line2D]:
     """One entry per variable, one for the ceiling, and one for printed values where there are any."""
+    data = runs[0]
     handles = [
         Line2D([], [], color=COLOURS[i], marker=MARKERS[i], markersize=_MARKER, linewidth=1.2, label=variable)
         for i, variable in enumerate(data.variables)
     ]
     handles.append(Line2D([], [], color=GREY, linewidth=0.8, dashes=_DASHES, label="ceiling"))
-    if data.given.any():
+    if any(run.given.any() for run in runs):
         hollow = Line2D([], [], color=GREY, linestyle="none", marker="o", label="value already printed")
         hollow.set(markersize=_MARKER, markerfacecolor="white", markeredgewidth=0.7)
         handles.append(hollow)

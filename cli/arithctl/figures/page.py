@@ -29,6 +29,8 @@ _NO_DATES: dict[str, dict[str, None]] = {
 
 #: Inches left of the panels (axis labels), right of them, and around everything.
 _LEFT, _RIGHT, _EDGE = 0.46, 0.08, 0.06
+#: Inches between blocks of panels: beside each other (numbers of an axis stand there), and below each other.
+_BESIDE, _BELOW = 0.26, 0.12
 #: Line height as a multiple of the font size.
 _LINE = 1.25
 #: Below this width (inches) the legend has no room beside the subtitle.
@@ -39,36 +41,65 @@ class Page:
     """A page of given width (inches) whose height follows from what stands on it."""
 
     def __init__(
-        self, width: float, title: str, subtitle: str, caption: str, *, right: float = _RIGHT
+        self, width: float, title: str, subtitle: str, caption: str, *, right: float = _RIGHT, across: int = 1
     ) -> None:
-        """Set the words; `right` inches beside the panels are kept free."""
+        """Set the words; `right` inches beside the panels are kept free, `across` blocks stand side by side."""
         self.narrow = width < _NARROW
-        self._width, self._right, self._subtitle = width, right, subtitle
+        self._width, self._right, self._subtitle, self._across = width, right, subtitle, across
         self._title = wrap(title, width - 2 * _EDGE, TITLE, bold=True)
         self._caption = wrap(caption, width - 2 * _EDGE, SMALL)
         self._legend_below = self.narrow and bool(subtitle)
 
     def column(self, tokens: int) -> float:
         """Inches that each of `tokens` columns gets."""
-        return (self._width - _LEFT - self._right) / tokens
+        return (self._width - _LEFT - self._right - (self._across - 1) * _BESIDE) / self._across / tokens
 
     def build(self, heights: Sequence[float], gap: float, tokens: int) -> tuple[Figure, list[Axes]]:
         """Make the figure: a panel of each height, `gap` inches apart, and room for token labels below."""
+        figure, (panels,) = self.blocks(heights, gap, tokens, [("", "")])
+        return figure, panels
+
+    def blocks(
+        self, heights: Sequence[float], gap: float, tokens: int, heads: Sequence[tuple[str, str]]
+    ) -> tuple[Figure, list[list[Axes]]]:
+        """As `build`, with one such block of panels per head: its title, and a line below that."""
         header = (
             _EDGE + _inches(TITLE, len(self._title)) + _inches(SMALL, 2 if self._legend_below else 1) + 0.12
         )
-        label_rows = 1 if self.column(tokens) * 72 >= TEXT else 2
-        footer = _inches(TEXT, label_rows) + 0.09 + _inches(SMALL, len(self._caption)) + _EDGE
-        height = header + sum(heights) + gap * (len(heights) - 1) + footer
+        labels = _inches(TEXT, 1 if self.column(tokens) * 72 >= TEXT else 2) + 0.09
+        head = _inches(TEXT, 1) + _inches(SMALL, 1) + 0.1 if any(heads[0]) else 0.0
+        block = head + sum(heights) + gap * (len(heights) - 1) + labels
+        rows = -(-len(heads) // self._across)
+        footer = _inches(SMALL, len(self._caption)) + _EDGE
+        height = header + rows * block + (rows - 1) * _BELOW + footer
         figure = Figure(figsize=(self._width, height))
         FigureCanvasAgg(figure)
         self._write(figure)
-        panels, top = [], height - header
+        blocks = []
+        for number, words in enumerate(heads):
+            row, place = divmod(number, self._across)
+            left, top = _LEFT + place * (self.column(1) + _BESIDE), header + row * (block + _BELOW)
+            self._write_head(figure, left, top, words)
+            blocks.append(self._panels(figure, left, top + head, heights, gap))
+        return figure, blocks
+
+    def _panels(
+        self, figure: Figure, left: float, top: float, heights: Sequence[float], gap: float
+    ) -> list[Axes]:
+        panels = []
         for panel in heights:
-            box = (_LEFT / self._width, (top - panel) / height)
-            panels.append(figure.add_axes((*box, self.column(1) / self._width, panel / height)))
-            top -= panel + gap
-        return figure, panels
+            x, y = self._place(figure, left, top + panel)
+            panels.append(
+                figure.add_axes((x, y, self.column(1) / self._width, panel / figure.get_figheight()))
+            )
+            top += panel + gap
+        return panels
+
+    def _write_head(self, figure: Figure, left: float, top: float, words: tuple[str, str]) -> None:
+        title, line = words
+        figure.text(*self._place(figure, left, top), title, size=TEXT, weight="bold", va="top")
+        below = top + _inches(TEXT, 1)
+        figure.text(*self._place(figure, left, below), line, size=SMALL, color=GREY, va="top")
 
     def legend(self, figure: Figure, handles: Sequence[Artist]) -> None:
         """Put the legend under the title: beside the subtitle, or on its own line of a narrow page."""

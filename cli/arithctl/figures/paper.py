@@ -1,4 +1,4 @@
-"""The layout of figure 2 of Kudo et al. 2024: lines above, a grid of small bars below.
+"""The layout of figures 2 and 3 of Kudo et al. 2024: lines above, a grid of small bars below.
 
 One cell of the grid is one (layer, token) and holds one bar per variable, as high as the correlation. The
 paper counts layers from the input, so layer 0 stands at the bottom and the computation rises. A bar is
@@ -42,13 +42,17 @@ def paper_figure(data: FigureData, family: str, width: float) -> Figure:
     with house_style():
         grid = data.grid(family)
         page = Page(width, headline(data), accuracy_line(data), caption(data, grid))
-        row = max(_ROW_MIN, min(_ROW_MAX, _ROWS / len(data.layers)))
-        heights = [0.95 if page.narrow else 1.15, row * len(data.layers)]
+        heights = [0.95 if page.narrow else 1.15, row_height(len(data.layers)) * len(data.layers)]
         figure, (lines, bars) = page.build(heights, 0.09, len(data.labels))
         page.legend(figure, legend_handles(data))
         line_panel(lines, data, grid)
         bar_panel(bars, data, grid)
         return figure
+
+
+def row_height(layers: int) -> float:
+    """Inches per layer."""
+    return max(_ROW_MIN, min(_ROW_MAX, _ROWS / layers))
 
 
 def caption(data: FigureData, grid: Grid) -> str:

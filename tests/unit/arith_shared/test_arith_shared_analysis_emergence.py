@@ -45,11 +45,11 @@ def test_an_equation_ends_at_its_last_operand(layout, ends):
 
 def test_a_variable_emerges_at_the_first_position_whose_best_layer_passes():
     rows = [
-        row(0, 9, "A", 0.5),
+        row(0, 8, "A", 0.5),
         row(1, 9, "A", 0.89),
         row(0, 10, "A", 0.91),
         row(1, 10, "A", 0.95),
-        row(0, 11, "A", 0.99),
+        row(0, 12, "A", 1.0),
     ]
     assert only(rows) == {
         "variable": "A",
@@ -59,9 +59,35 @@ def test_a_variable_emerges_at_the_first_position_whose_best_layer_passes():
         "token": "3",
         "layer": 1,
         "offset_from_own_equation": 6,
-        "ci_low": 0.85,
-        "ci_high": 1.05,
+        "ci_low": 9.0,
+        "ci_high": 12.0,
     }
+
+
+def test_the_interval_of_the_position_spans_where_the_data_do_not_tell():
+    # Rows have r +- 0.1: .85 may well be .9 or more, .95 may well be less, and 1.0 cannot be.
+    rows = [row(0, position, "A", r) for position, r in enumerate((0.7, 0.85, 0.95, 0.98, 1.0))]
+    found = only(rows)
+    assert (found["ci_low"], found["position"], found["ci_high"]) == (1.0, 2, 4.0)
+
+
+def test_a_position_that_may_lie_beyond_the_end_has_no_upper_bound():
+    found = only([row(0, 3, "A", 0.5), row(0, 4, "A", 0.95)])
+    assert (found["ci_low"], found["position"], found["ci_high"]) == (4.0, 4, None)
+    never = only([row(0, 3, "A", 0.5), row(0, 4, "A", 0.85)])
+    assert (never["ci_low"], never["position"], never["ci_high"]) == (4.0, None, None)
+
+
+def test_without_intervals_of_cells_the_position_has_none():
+    bare = [row(0, 4, "A", 0.95) | {"ci_low": None, "ci_high": None}]
+    found = only(bare)
+    assert (found["ci_low"], found["position"], found["ci_high"]) == (None, 4, None)
+
+
+def test_an_interval_that_misses_its_own_estimate_still_gives_a_position_interval_around_it():
+    odd = [row(0, 4, "A", 0.95) | {"ci_low": 0.96, "ci_high": 0.97}, row(0, 3, "A", 0.5)]
+    odd[1] |= {"ci_low": 0.91, "ci_high": 0.92}
+    assert (only(odd)["ci_low"], only(odd)["position"], only(odd)["ci_high"]) == (3.0, 4, 4.0)
 
 
 def test_reaching_the_threshold_exactly_is_enough():
@@ -77,7 +103,7 @@ def test_a_printed_value_is_no_emergence():
 
 
 def test_a_variable_that_never_passes_has_an_empty_row():
-    found = only([row(0, 10, "A", 0.8), row(0, 11, "A", None), row(0, 12, "A", 1.0, given=True)])
+    found = only([row(0, 10, "A", 0.75), row(0, 11, "A", None), row(0, 12, "A", 1.0, given=True)])
     missing = {name for name, value in found.items() if value is None}
     assert missing == {"position", "token", "layer", "offset_from_own_equation", "ci_low", "ci_high"}
 

@@ -12,6 +12,7 @@ from sqlalchemy import func, select, text
 
 from arith_shared.ledger.tables import Run
 from arith_shared.testing import fresh_database
+from arithctl import recipes
 
 USAGE, NOT_REACHABLE = 2, 3
 
@@ -42,7 +43,7 @@ def test_an_unknown_recipe_is_answered_with_the_nearest_one(refused):
     assert "unknown recipe 'tiny-specialised'; did you mean tiny-specialized?" in refused(
         "submit", "tiny-specialised"
     )
-    assert "there are opt-specialized, " in refused("recipes", "qqq")
+    assert f"there are {', '.join(recipes.names())} (" in refused("recipes", "qqq")
 
 
 @pytest.mark.parametrize(

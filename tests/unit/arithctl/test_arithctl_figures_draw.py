@@ -6,6 +6,7 @@ import csv
 import struct
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from arith_shared.errors import MissingExtraError, UserError
-from arithctl.figures import FigureData, draw
+from arithctl.figures import FigureData, draw, draw_together
 from arithctl.figures.heatmaps import heatmap_figure
 from arithctl.figures.page import wrap
 from arithctl.figures.paper import paper_figure
 from arithctl.figures.style import COLOURS, SMALL, WIDTHS
+from arithctl.figures.together import together_figure
 
 QUESTION = list("A=1+B,B=2+3,C=4+5;A=")
 CHAIN = list("A=1+B,B=2+3,B=5,A=1+5,A=6")
@@ -62,6 +64,11 @@ def run(layers: int, *, chain: bool = False, families: tuple[str, ...] = ("mlp",
         {"name": "untrained/C", "value": 0.68},
     ]
     return FigureData.from_rows("tiny-7kq2m", rows, title="Specialised OPT, 3 layers", summary=summary)
+
+
+def two(chain: bool = False) -> list[FigureData]:
+    """A model of 8 blocks and one of 3, as figure 2 shows two."""
+    return [replace(run(9, chain=chain), run="general-1"), replace(run(4, chain=chain), run="special-1")]
 
 
 def test_each_family_gets_both_figures_in_every_format_and_their_numbers(tmp_path: Path) -> None:
@@ -189,6 +196,10 @@ FIGURES = {
     "maps of nine layers": (heatmap_figure, run(9), "double"),
     "maps in one column": (heatmap_figure, run(4), "single"),
     "maps of a chain": (heatmap_figure, run(33, chain=True), "double"),
+    "two models": (together_figure, two(), "double"),
+    "two models in one column": (together_figure, two(), "single"),
+    "two models that write chains": (together_figure, two(chain=True), "double"),
+    "chains of two models in one column": (together_figure, two(chain=True), "single"),
 }
 
 
@@ -226,3 +237,48 @@ def test_lines_break_at_the_true_width_of_their_letters() -> None:
     assert wrap("iiii iiii iiii", 1.0, 10) == ["iiii iiii iiii"]
     assert wrap("WWWW WWWW WWWW", 1.0, 10) == ["WWWW", "WWWW", "WWWW"]
     assert wrap("", 1.0, 10) == []
+
+
+def panels(figure: Figure) -> list[tuple[float, float, float, float]]:
+    """Left, bottom, right and top of each panel, as shares of the page."""
+    return [axes.get_position().extents for axes in figure.axes]
+
+
+def test_two_models_stand_side_by_side_on_a_wide_page_and_below_each_other_on_a_narrow_one() -> None:
+    wide = panels(together_figure(two(), "mlp", WIDTHS["double"]))
+    assert wide[0][2] < wide[2][0]  # the first model's lines end before the second's begin
+    assert wide[0][1] == wide[2][1]
+    narrow = panels(together_figure(two(), "mlp", WIDTHS["single"]))
+    assert narrow[1][1] > narrow[2][3]  # the first model's bars stand above the second's lines
+    assert narrow[0][0] == narrow[2][0]
+
+
+def test_long_texts_take_the_whole_width_of_the_page() -> None:
+    boxes = panels(together_figure(two(chain=True), "mlp", WIDTHS["double"]))
+    assert boxes[1][1] > boxes[2][3]
+
+
+def test_models_drawn_together_have_their_numbers_beside_them(tmp_path: Path) -> None:
+    paths = draw_together(two(), tmp_path, ("pdf",))
+    assert [path.name for path in paths] == [
+        "general-1-special-1-mlp-fig2.pdf",
+        "general-1-special-1-mlp-fig2.csv",
+    ]
+    with paths[1].open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {name: sum(row["run"] == name for row in rows) for name in ("general-1", "special-1")} == {
+        "general-1": 9 * 20 * 3,
+        "special-1": 4 * 20 * 3,
+    }
+
+
+def test_a_chain_is_figure_3(tmp_path: Path) -> None:
+    assert {path.name for path in draw(run(1, chain=True), tmp_path, ("svg",))} >= {"tiny-7kq2m-mlp-fig3.svg"}
+
+
+def test_models_without_a_family_in_common_are_not_drawn_together(tmp_path: Path) -> None:
+    other = replace(run(1, families=("ridge",)), run="ridge-1")
+    with pytest.raises(
+        UserError, match="need a probe family and all variables in common; found tiny-7kq2m: mlp"
+    ):
+        draw_together([run(1), other], tmp_path)

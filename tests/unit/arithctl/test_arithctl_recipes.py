@@ -9,6 +9,8 @@ import yaml
 
 from arith_shared.specs import field_paths, parse_spec
 from arithctl import recipes
+from arithctl.recipes.explain import explain, open_questions
+from arithctl.recipes.gaps import GAPS
 
 SHIPPED = recipes.names()
 
@@ -52,6 +54,87 @@ def test_the_papers_recipe_has_the_values_of_its_tables():
     assert spec.lm.freeze_embeddings
     assert spec.lm.number_embeddings == "sinusoidal"
     assert training.stop_at_accuracy is None
+
+
+def test_the_papers_general_recipe_differs_from_the_specialised_one_where_table_2_does():
+    special, general = (dict(flat(recipes.load(f"opt-{name}").data)) for name in ("specialized", "general"))
+    assert {name: general[name] for name in general if general[name] != special[name]} == {
+        "task.training": "general",
+        "lm.training.problems": 1_000_000,
+        "lm.training.epochs": 50,
+        "lm.training.lr": 1.0e-4,
+    }
+
+
+def flat(data, prefix=""):
+    for key, value in data.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_field_of_a_shipped_recipe_is_explained(name):
+    recipe = recipes.load(name)
+    rows = explain(recipe)
+    assert {row.field: row.value for row in rows} == dict(flat(recipe.resolve().model_dump(mode="json")))
+    assert [row.field for row in rows if row.source == "default of the spec" or not row.source] == []
+    open_choices = ("lm.kind", "lm.path", "lm.revision", "extract.layers", "extract.positions")
+    numbers = [row for row in rows if isinstance(row.value, int | float) and not isinstance(row.value, bool)]
+    assert [row.field for row in numbers if not row.alternatives and row.field not in open_choices] == []
+
+
+def test_an_explanation_says_what_the_recipe_and_the_types_say():
+    rows = {row.field: row for row in explain(recipes.load("opt-specialized"))}
+    lr = rows["lm.training.lr"]
+    assert (lr.value, lr.paper, lr.source, lr.alternatives) == (
+        3e-5, "table 2", "Kudo et al. 2024, table 2: the peak", "> 0"
+    )  # fmt: skip
+    assert (rows["lm.ffn"].paper, rows["lm.ffn"].gaps) == (None, "k")
+    assert rows["lm.ffn"].alternatives == "Hugging Face's default 3072"
+    assert rows["task.training"].alternatives == "general"
+    assert rows["task.layout"].paper == "section 2.1, equation 1"
+    assert rows["lm.freeze_embeddings"].alternatives == "false"
+    assert rows["extract.keep"].gaps == "o, s"
+    # What departs from the paper has no place in it.
+    tiny = {row.field: row for row in explain(recipes.load("tiny-specialized"))}
+    assert (tiny["lm.layers"].value, tiny["lm.layers"].paper) == (3, None)
+    assert tiny["lm.layers"].source == "ours: small; Kudo et al. 2024, appendix A.2: 8"
+
+
+def test_every_gap_of_the_paper_is_decided_by_a_field_of_some_shipped_recipe():
+    assert [gap.letter for gap in GAPS] == list("abcdefghijklmnopqrstuvw")
+    assert all(gap.question.endswith("?") and gap.resolution.endswith(".") for gap in GAPS)
+    decided = {row["letter"] for name in SHIPPED for row in open_questions(recipes.load(name))}
+    assert decided == {gap.letter for gap in GAPS}
+
+
+def test_every_field_that_decides_a_gap_exists():
+    there = {row.field for name in SHIPPED for row in explain(recipes.load(name))}
+    assert {field for gap in GAPS for field in gap.fields} <= there
+
+
+def test_explaining_prints_a_table_and_the_open_questions(cli):
+    printed = cli("recipes", "opt-specialized", "--explain").out
+    assert re.search(r"lm\.training\.epochs +500 +Kudo et al\. 2024, table 2 +> 0", printed)
+    assert "What the paper leaves open" in printed
+    assert "Adam, or AdamW with decay?" in printed
+    found = cli("recipes", "opt-specialized", "--explain", "--json").json
+    assert found["fields"][0]["field"] == "task.layout"
+    assert {"letter", "question", "resolution", "fields"} == set(found["gaps"][0])
+
+
+def test_explaining_needs_a_recipe(cli):
+    ran = cli("recipes", "--explain")
+    assert (ran.code, "--explain needs the NAME" in ran.err) == (2, True)
+
+
+def test_a_file_of_ones_own_is_explained_with_its_comments_and_the_defaults(cli, tmp_path):
+    (tmp_path / "mine.yml").write_text("title: Mine\nlm:\n  layers: 2  # as in my notes; or 4\n")
+    rows = {row.field: row for row in explain(recipes.load("mine.yml"))}
+    assert (rows["lm.layers"].source, rows["lm.layers"].alternatives) == ("as in my notes", "4")
+    assert rows["lm.heads"].source == "default of the spec"
 
 
 def test_listing_names_every_recipe_with_its_title(cli):
