@@ -83,7 +83,7 @@ def states_bytes(spec: Spec) -> int:
     """Bytes of all hidden states: problems x positions x layers x width x 2."""
     return (
         _extracted(spec)
-        * plan.probed_positions(spec)
+        * len(spec.task.probed_tokens())
         * len(plan.extracted_layers(spec))
         * spec.lm.width
         * _HALF
@@ -100,17 +100,17 @@ def _extracted(spec: Spec) -> int:
 
 def _train_flops(spec: Spec) -> float:
     # Forward and backward: 6 FLOPs per weight and token (Kaplan et al. 2020); the answer and EOS are read too.
-    tokens = spec.lm.training.problems * spec.lm.training.epochs * (plan.probed_positions(spec) + 2)
+    tokens = spec.lm.training.problems * spec.lm.training.epochs * (len(spec.task.probed_tokens()) + 2)
     return 6.0 * parameters(spec) * tokens
 
 
 def _extract_flops(spec: Spec) -> float:
-    return 2.0 * parameters(spec) * _extracted(spec) * (plan.probed_positions(spec) + 2)
+    return 2.0 * parameters(spec) * _extracted(spec) * (len(spec.task.probed_tokens()) + 2)
 
 
 def _probe_flops(spec: Spec) -> float:
     (layout,) = spec.task.evaluation().layouts
-    cells = plan.probed_positions(spec) * len(plan.extracted_layers(spec))
+    cells = len(spec.task.probed_tokens()) * len(plan.extracted_layers(spec))
     width, problems = spec.lm.width, spec.extract.n_train
     cost = {
         # Two products forward (W1 h) and backward (its gradient) per epoch and variable.

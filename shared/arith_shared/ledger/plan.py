@@ -20,7 +20,6 @@ from arith_shared.ledger import again
 from arith_shared.ledger.clock import now
 from arith_shared.ledger.events import record
 from arith_shared.ledger.tables import Artifact, Attempt, Run, Stage, Unit
-from arith_shared.problems import probed_tokens
 from arith_shared.specs import Spec
 
 STAGES = ("train", "extract", "probe", "summarize")
@@ -183,7 +182,7 @@ def datasets(spec: Spec) -> list[Dataset]:
 
 def probe_units(spec: Spec) -> list[dict[str, Any]]:
     """Payloads of all probe blocks: a layer and some neighbouring positions each."""
-    count = probed_positions(spec)
+    positions = extracted_positions(spec)
     size = spec.probe.block_positions
     families = {"trained": list(spec.probe.families), "untrained": UNTRAINED_FAMILIES}
     return [
@@ -191,23 +190,24 @@ def probe_units(spec: Spec) -> list[dict[str, Any]]:
             "weights": weights,
             "families": families[weights],
             "layer": layer,
-            "positions": list(range(start, min(start + size, count))),
+            "positions": list(positions[start : start + size]),
         }
         for weights in dict.fromkeys(dataset.weights for dataset in datasets(spec))
         for layer in extracted_layers(spec)
-        for start in range(0, count, size)
+        for start in range(0, len(positions), size)
     ]
 
 
 def extracted_layers(spec: Spec) -> tuple[int, ...]:
     """The layers whose hidden states are written; 0 is the embedding output."""
-    return spec.extract.layers if spec.extract.layers is not None else tuple(range(spec.lm.layers + 1))
+    wanted = spec.extract.layers
+    return tuple(sorted({*wanted})) if wanted is not None else tuple(range(spec.lm.layers + 1))
 
 
-def probed_positions(spec: Spec) -> int:
-    """How many positions are probed: the question's, and the output's when a chain is written."""
-    (layout,) = spec.task.evaluation().layouts
-    return len(probed_tokens(layout, spec.task.chain))
+def extracted_positions(spec: Spec) -> tuple[int, ...]:
+    """The positions whose hidden states are written and probed: of the question, and of the chain if there is one."""
+    wanted = spec.extract.positions
+    return tuple(sorted({*wanted})) if wanted is not None else tuple(range(len(spec.task.probed_tokens())))
 
 
 def _open(session: Session, stage: Stage, spec: Spec) -> None:
@@ -249,7 +249,7 @@ def _insert(session: Session, stage: Stage, units: Iterable[Planned]) -> None:
 
 
 def _plan_train(session: Session, run_id: str, spec: Spec) -> list[Planned]:
-    return [Planned("model", {}, keys.train_key(spec))]
+    return [Planned("model", {}, keys.train_key(spec, run_id))]
 
 
 def _plan_extract(session: Session, run_id: str, spec: Spec) -> list[Planned]:
@@ -270,7 +270,7 @@ def _plan_extract(session: Session, run_id: str, spec: Spec) -> list[Planned]:
 
 def _planned_shard(spec: Spec, model_digest: str, payload: dict[str, Any]) -> Planned:
     number = payload["start"] // payload["count"]
-    digest = model_digest if payload["weights"] == "trained" else keys.untrained_digest(spec)
+    digest = model_digest if payload["weights"] == "trained" else keys.untrained_digest(spec, model_digest)
     key = f"{payload['weights']}/{payload['split']}/{number:05d}"
     return Planned(key, payload, keys.extract_key(spec, digest, payload))
 

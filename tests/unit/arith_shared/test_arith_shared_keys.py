@@ -27,6 +27,8 @@ FIELDS: dict[str, tuple[Any, set[str]]] = {
     "task.max_number": (9, {TRAIN, UNTRAINED, EXTRACT}),
     "task.names": (20, {TRAIN, UNTRAINED, EXTRACT}),
     "task.chain": ("short", {TRAIN, UNTRAINED, EXTRACT}),
+    "task.separator": (",", {TRAIN, UNTRAINED, EXTRACT}),
+    "task.question": ("=?", {TRAIN, UNTRAINED, EXTRACT}),
     "lm.layers": (4, LM),
     "lm.heads": (8, LM),
     "lm.width": (512, LM),
@@ -65,6 +67,9 @@ FIELDS: dict[str, tuple[Any, set[str]]] = {
     "extract.precision": ("bfloat16", {EXTRACT}),
     "extract.dtype": ("bfloat16", {EXTRACT}),
     "extract.layers": ([0, 1], {EXTRACT}),
+    "extract.positions": ([0, 1], {EXTRACT}),
+    "extract.keep_states": (False, NOTHING),
+    "extract.layers_at_once": (2, NOTHING),
     # The sums of a matrix product, and so the last bits of a state, depend on how many rows it has.
     "extract.batch_problems": (7, {EXTRACT}),
     "probe.families": (["ridge"], {PROBE}),  # the untrained LM is read by ridge alone
@@ -79,8 +84,8 @@ FIELDS: dict[str, tuple[Any, set[str]]] = {
 }
 #: Values without which another value would not be possible.
 ALSO = {"lm.tie_head": [("lm.freeze_embeddings", False)]}
-#: Fields that have one value only.
-FIXED = {"lm.kind"}
+#: Fields that have one value only, where the LM is an OPT.
+FIXED = {"lm.kind", "extract.criterion"}
 
 
 def all_keys(spec: Spec) -> dict[str, str]:
@@ -89,7 +94,7 @@ def all_keys(spec: Spec) -> dict[str, str]:
     untrained = {"weights": "untrained", "families": UNTRAINED_FAMILIES}
     return {
         TRAIN: keys.train_key(spec),
-        UNTRAINED: keys.untrained_digest(spec),
+        UNTRAINED: keys.untrained_digest(spec, "digest"),
         EXTRACT: keys.extract_key(spec, "digest", payload),
         PROBE: keys.probe_key(spec, ["shard"], trained),
         CONTROL: keys.probe_key(spec, ["shard"], untrained),
