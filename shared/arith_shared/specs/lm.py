@@ -6,10 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
+from arith_shared.problems import POOL, Spacing
 from arith_shared.specs.groups import Frozen, TrainingSpec
-
-#: Problems in the fixed pool that demonstrations are taken from (gap q).
-POOL = 100
 
 
 class PromptSpec(Frozen):
@@ -19,7 +17,7 @@ class PromptSpec(Frozen):
     """Solved problems before the one that is asked (section 4.1), each on a line of its own."""
     demonstration_seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Which ones: 0 takes the first of a fixed pool of 100, another number shuffles the pool first (gap q)."""
-    spacing: Literal["spaced", "compact"] = "spaced"
+    spacing: Spacing = "spaced"
     """Whether tokens are written with spaces between them (`a = 1 + b , ...`), or as people write (gap q)."""
     lengths: Literal["equal", "mixed"] = "equal"
     """Problems of different numbers of tokens are refused, or passed through the LM in groups of one length each:
