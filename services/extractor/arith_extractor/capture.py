@@ -75,7 +75,7 @@ def read_prefix(model: PreTrainedModel, tokens: Sequence[int]) -> Prefix:
         return NO_PREFIX
     cache = DynamicCache(config=model.config)
     ids = torch.tensor([list(tokens)], device=model.device)
-    model(ids, past_key_values=cache, use_cache=True, position_ids=_positions(ids, 0), logits_to_keep=1)
+    model(ids, cache=cache, use_cache=True, position_ids=_positions(ids, 0), logits_to_keep=1)
     _check_read(cache, len(tokens))
     return Prefix(cache, len(tokens))
 
@@ -96,7 +96,7 @@ def capture(
     cache = prefix.repeated(len(ids))
     result = model(
         read,
-        past_key_values=cache,
+        cache=cache,
         use_cache=cache is not None,
         position_ids=_positions(read, prefix.length),
         output_hidden_states=True,

@@ -27,8 +27,8 @@ def greedy(model: PreTrainedModel, questions: Tensor, prefix: Prefix, steps: int
     ended = torch.zeros(len(questions), dtype=torch.bool, device=questions.device)
     while len(written) < steps and not ended.all():
         positions = torch.arange(start, start + ids.shape[1], device=ids.device).expand_as(ids)
-        result = model(ids, past_key_values=cache, use_cache=True, position_ids=positions, logits_to_keep=1)
-        cache = result.past_key_values
+        result = model(ids, cache=cache, use_cache=True, position_ids=positions, logits_to_keep=1)
+        cache = result.cache
         start += ids.shape[1]
         ids = result.logits[:, -1:].argmax(dim=-1).to(questions.device)
         written.append(ids)
