@@ -22,7 +22,11 @@ CORPUS = [
     "a = 1 + b , b = 2 + 3 ; a =? a = 1 + b , b = 5 , a = 6\n",
     "z=0+o, o=4+5; z=? z=0+o, o=9, z=9\n",
     "when and where are the parts of a problem worked out?\n",
-    *(f"{letter} = {digit} - {letter} ; {letter}={digit}\n" for digit in range(10) for letter in "abcdefghijklmn"),
+    *(
+        f"{letter} = {digit} - {letter} ; {letter}={digit}\n"
+        for digit in range(10)
+        for letter in "abcdefghijklmn"
+    ),
     *(f"{letter}, {letter}; {letter}\n" for letter in "opqrstuvwxy"),
 ]
 
@@ -97,9 +101,7 @@ def single_characters(characters: str, *, unknown: str = "§") -> PreTrainedToke
 
 
 def _wrapped(tokenizer: Tokenizer, **special: str) -> PreTrainedTokenizerFast:
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, clean_up_tokenization_spaces=False, **special
-    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, clean_up_tokenization_spaces=False, **special)
 
 
 _SHAPE = {"num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 32, "max_position_embeddings": 256}

@@ -92,7 +92,8 @@ def submit(
 def _print_plan(spec: Spec, as_json: bool) -> None:
     import yaml
 
-    from arithctl.forecast import as_rows, forecast
+    from arith_shared.ledger.rounds import layer_groups
+    from arithctl.forecast import as_rows, forecast, peak_bytes, states_bytes
     from arithctl.output import human_bytes, human_duration, print_table
 
     stages = forecast(spec)
@@ -115,3 +116,9 @@ def _print_plan(spec: Spec, as_json: bool) -> None:
     print_table(
         rows, list(rows[0]), title="Forecast (time: this machine's processor, to a factor of about two)"
     )
+    if not spec.extract.keep_states:
+        written, rounds = human_bytes(states_bytes(spec)), len(layer_groups(spec))
+        click.echo(
+            f"Hidden states: {written} are written in {rounds} rounds of layers, and deleted after each: "
+            f"{human_bytes(peak_bytes(spec))} lie on the disk at one time."
+        )
