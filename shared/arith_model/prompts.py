@@ -167,10 +167,12 @@ class Prompter:
         row, position = np.nonzero(starts[:, self._next_varying] < ends)
         if len(row):
             later = self._labels[self._next_varying[position[0]]]
+            compact = self._prompt.spacing == "compact"
+            remedy = "set lm.prompt.spacing=spaced" if compact else "use another LM"
             raise PromptError(
                 f"the LM's tokenizer joins {self._labels[position[0]]!r} (position {position[0]}) with the {later!r} "
                 f"after it in {written[row[0]].text.strip()!r}, so a state there would know what has not been read: "
-                "set lm.prompt.spacing=spaced"
+                f"{remedy}"
             )
 
     def _check_equal(self, texts: Texts, written: Sequence[Line]) -> None:

@@ -39,6 +39,7 @@ def greedy(model: PreTrainedModel, questions: Tensor, prefix: Prefix, steps: int
 def answers(tokenizer: PreTrainedTokenizerFast, outputs: Tensor) -> list[str]:
     """What follows the last `=` of each output's first line, without spaces; the whole line where there is none."""
     lines: Sequence[str] = [
-        tokenizer.decode(row).partition(END)[0].replace(" ", "") for row in outputs.tolist()
+        tokenizer.decode(row, skip_special_tokens=False).partition(END)[0].replace(" ", "")
+        for row in outputs.tolist()
     ]
     return [line.rpartition("=")[2] for line in lines]
