@@ -68,10 +68,11 @@ def submit(
     """
     from arith_shared.settings import load_settings
     from arithctl import recipes as library
+    from arithctl.pretrained import settle
     from arithctl.submission import new_run
 
     found = library.load(recipe)
-    spec = found.resolve([library.parse_override(text) for text in overrides], seed)
+    spec = settle(found.resolve([library.parse_override(text) for text in overrides], seed))
     if dry_run:
         _print_plan(spec, as_json)
         return
@@ -117,8 +118,8 @@ def _print_plan(spec: Spec, as_json: bool) -> None:
         rows, list(rows[0]), title="Forecast (time: this machine's processor, to a factor of about two)"
     )
     if not spec.extract.keep_states:
-        written, rounds = human_bytes(states_bytes(spec)), len(layer_groups(spec))
+        rounds = len(layer_groups(spec))
         click.echo(
-            f"Hidden states: {written} are written in {rounds} rounds of layers, and deleted after each: "
-            f"{human_bytes(peak_bytes(spec))} lie on the disk at one time."
+            f"Hidden states: {human_bytes(states_bytes(spec))} in {rounds} round{'s' * (rounds > 1)} of layers, each "
+            f"deleted once probed: {human_bytes(peak_bytes(spec))} lie on the disk at one time."
         )
