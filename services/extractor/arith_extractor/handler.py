@@ -104,7 +104,6 @@ class _Extraction:
         """Pass all problems through the LM, batch by batch; bool[problem]: which it solved."""
         count, size = len(self.problems), self.spec.extract.batch_problems
         verdicts = np.zeros(count, bool)
-        progress(0, count, "problems")
         for start in range(0, count, size):
             rows = np.arange(start, min(start + size, count))
             verdicts[rows] = self._batch(rows)
