@@ -42,7 +42,7 @@ def test_an_unknown_recipe_is_answered_with_the_nearest_one(refused):
     assert "unknown recipe 'tiny-specialised'; did you mean tiny-specialized?" in refused(
         "submit", "tiny-specialised"
     )
-    assert "there are opt-specialized, " in refused("recipes", "qqq")
+    assert "there are mistral-cot, opt-" in refused("recipes", "qqq")
 
 
 @pytest.mark.parametrize(
