@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from arith_shared.ledger import plan
+from arith_shared.ledger.rounds import extracted_layers, layer_groups
 from arith_shared.specs import Spec
 
 #: Share of the measured float32 matrix rate that a stage reaches; training profits from bfloat16.
@@ -28,7 +29,10 @@ _MATRIX = 1024
 
 @dataclass(frozen=True, slots=True)
 class StageForecast:
-    """Cost of one stage; units are a lower bound where unsolved problems may ask for more."""
+    """Cost of one stage, over all rounds; units are a lower bound where unsolved problems may ask for more.
+
+    Bytes are what lies on the disk at one time: with `extract.keep_states: false` those of one round.
+    """
 
     stage: str
     units: int
@@ -40,14 +44,16 @@ class StageForecast:
 def forecast(spec: Spec, flops_per_s: float | None = None) -> list[StageForecast]:
     """The cost of every stage; measures the machine's rate (about 0.1 s) if none is given."""
     rate = flops_per_s or measure_rate()
-    units = {"train": 1, "extract": _shards(spec), "probe": len(plan.probe_units(spec)), "summarize": 1}
+    rounds = len(layer_groups(spec))
+    blocks = len(plan.probe_units(spec, extracted_layers(spec)))
+    units = {"train": 1, "extract": _shards(spec) * rounds, "probe": blocks, "summarize": 1}
     flops = {
         "train": _train_flops(spec),
-        "extract": _extract_flops(spec),
+        "extract": _extract_flops(spec) * rounds,
         "probe": _probe_flops(spec),
         "summarize": 0.0,
     }
-    size = {"train": _model_bytes(spec), "extract": states_bytes(spec), "probe": 0, "summarize": 0}
+    size = {"train": _model_bytes(spec), "extract": peak_bytes(spec), "probe": 0, "summarize": 0}
     return [
         StageForecast(
             stage, units[stage], flops[stage], size[stage], flops[stage] / (rate * EFFICIENCY[stage])
@@ -73,21 +79,36 @@ def measure_rate() -> float:
 
 
 def parameters(spec: Spec) -> int:
-    """Weights of the decoder blocks and the output head; embeddings are looked up, not multiplied."""
+    """Weights of the decoder blocks and the output head; embeddings are looked up, not multiplied.
+
+    Of a pretrained LM only layers and width are known here: a block has about 12 times the width squared, which makes
+    6.4e9 of the 7.0e9 weights that the blocks of Mistral-7B have.
+    """
     lm = spec.lm
-    block = 4 * lm.width**2 + 2 * lm.width * lm.ffn
-    return lm.layers * block + lm.width * spec.task.training_distribution().vocabulary.size
+    if lm.kind == "pretrained":
+        return lm.layers * 12 * lm.width**2
+    if lm.kind == "mistral":
+        # Keys and values have fewer heads; the feed-forward layer is gated, so it has three matrices.
+        block = (2 + 2 * lm.kv_heads / lm.heads) * lm.width**2 + 3 * lm.width * lm.ffn
+    else:
+        block = 4 * lm.width**2 + 2 * lm.width * lm.ffn
+    return int(lm.layers * block) + lm.width * spec.task.training_distribution().vocabulary.size
 
 
 def states_bytes(spec: Spec) -> int:
     """Bytes of all hidden states: problems x positions x layers x width x 2."""
-    return (
-        _extracted(spec)
-        * plan.probed_positions(spec)
-        * len(plan.extracted_layers(spec))
-        * spec.lm.width
-        * _HALF
-    )
+    return len(extracted_layers(spec)) * _layer_bytes(spec)
+
+
+def peak_bytes(spec: Spec) -> int:
+    """Bytes of the hidden states that lie on the disk at one time: all of them, or those of the largest round."""
+    if spec.extract.keep_states:
+        return states_bytes(spec)
+    return max(map(len, layer_groups(spec))) * _layer_bytes(spec)
+
+
+def _layer_bytes(spec: Spec) -> int:
+    return _extracted(spec) * len(plan.extracted_positions(spec)) * spec.lm.width * _HALF
 
 
 def _shards(spec: Spec) -> int:
@@ -100,17 +121,19 @@ def _extracted(spec: Spec) -> int:
 
 def _train_flops(spec: Spec) -> float:
     # Forward and backward: 6 FLOPs per weight and token (Kaplan et al. 2020); the answer and EOS are read too.
-    tokens = spec.lm.training.problems * spec.lm.training.epochs * (plan.probed_positions(spec) + 2)
+    if spec.lm.kind == "pretrained":
+        return 0.0
+    tokens = spec.lm.training.problems * spec.lm.training.epochs * (len(spec.task.probed_tokens()) + 2)
     return 6.0 * parameters(spec) * tokens
 
 
 def _extract_flops(spec: Spec) -> float:
-    return 2.0 * parameters(spec) * _extracted(spec) * (plan.probed_positions(spec) + 2)
+    return 2.0 * parameters(spec) * _extracted(spec) * (len(spec.task.probed_tokens()) + 2)
 
 
 def _probe_flops(spec: Spec) -> float:
     (layout,) = spec.task.evaluation().layouts
-    cells = plan.probed_positions(spec) * len(plan.extracted_layers(spec))
+    cells = len(plan.extracted_positions(spec)) * len(extracted_layers(spec))
     width, problems = spec.lm.width, spec.extract.n_train
     cost = {
         # Two products forward (W1 h) and backward (its gradient) per epoch and variable.
@@ -124,5 +147,8 @@ def _probe_flops(spec: Spec) -> float:
 
 
 def _model_bytes(spec: Spec) -> int:
+    # A pretrained LM stays where it is, in its folder or the Hub's cache.
+    if spec.lm.kind == "pretrained":
+        return 0
     weights = parameters(spec) + spec.lm.width * spec.task.training_distribution().vocabulary.size
     return weights * _FLOAT * (1 + _CHECKPOINT_COPIES)

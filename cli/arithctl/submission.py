@@ -88,5 +88,6 @@ def _check_disk(store: ArtifactStore, spec: Spec) -> None:
     if free is not None and needed > _DISK_SHARE * free:
         raise DiskBudgetError(
             f"the run would write about {human_bytes(needed)} to {store.url}, where {human_bytes(free)} are free: "
-            "lower extract.n_train or name fewer extract.layers, or point ARITH_ARTIFACTS at a larger disk"
+            "lower extract.n_train, name fewer extract.layers or extract.positions, set extract.keep_states=false "
+            "and extract.layers_at_once, or point ARITH_ARTIFACTS at a larger disk"
         )

@@ -12,20 +12,29 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from arith_shared.problems import Vocabulary
+from arith_shared.problems.prompts import END
 
 
-def build_tokenizer(vocabulary: Vocabulary) -> PreTrainedTokenizerFast:
+def build_tokenizer(vocabulary: Vocabulary, *, line_ends: bool = False) -> PreTrainedTokenizerFast:
     """A tokenizer with the ids of `vocabulary`; what is not in it becomes `<pad>`.
 
-    Batches are padded on the left, as generation needs it.
+    With `line_ends` a line break in the text is the end of a sequence, so that several problems, one to a line, are
+    one text. Batches are padded on the left, as generation needs it.
     """
-    tokens = vocabulary.tokens
+    tokens = list(vocabulary.tokens)
+    if line_ends:
+        tokens[vocabulary.eos] = END
     pad, eos = tokens[vocabulary.pad], tokens[vocabulary.eos]
     tokenizer = Tokenizer(
         models.WordLevel({token: index for index, token in enumerate(tokens)}, unk_token=pad)
     )
+    spaces = (
+        pre_tokenizers.Split(Regex(" +"), behavior="removed")
+        if line_ends
+        else pre_tokenizers.WhitespaceSplit()
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(Regex(r"\d+|\D"), behavior="isolated")]
+        [spaces, pre_tokenizers.Split(Regex(r"\d+|\D"), behavior="isolated")]
     )
     tokenizer.decoder = decoders.Fuse()
     return PreTrainedTokenizerFast(

@@ -24,14 +24,13 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, OPTConfig, OPTForCausalLM, PreTrainedModel
 from transformers.utils import logging
 
+from arith_model import mistral
+from arith_model.attention import ATTENTION
 from arith_model.seeds import derive_seed
 from arith_shared.problems import Vocabulary, output_tokens, question_tokens
 
 if TYPE_CHECKING:
     from arith_shared.specs import OptSpec, Spec
-
-#: The attention of short texts: at 20 tokens the plain product is faster than a fused kernel, and exact.
-ATTENTION = "eager"
 
 
 def build(lm: OptSpec, vocabulary: Vocabulary, max_tokens: int, seed: int) -> OPTForCausalLM:
@@ -60,14 +59,22 @@ def build(lm: OptSpec, vocabulary: Vocabulary, max_tokens: int, seed: int) -> OP
     return model
 
 
-def build_for(spec: Spec) -> OPTForCausalLM:
-    """The untrained LM of a spec: where its training starts, and what the untrained control reads."""
+def build_for(spec: Spec) -> PreTrainedModel:
+    """The untrained LM of a spec: where its training starts, and what the untrained control reads.
+
+    Raises ValueError for a pretrained LM, which is not built from a spec.
+    """
     distribution = spec.task.training_distribution()
-    longest = max(
+    longest = 1 + max(
         len(question_tokens(layout)) + len(output_tokens(layout, spec.task.chain))
         for layout in (*distribution.layouts, *spec.task.evaluation().layouts)
     )
-    return build(spec.lm, distribution.vocabulary, longest + 1, spec.seed)
+    if spec.lm.kind == "opt":
+        return build(spec.lm, distribution.vocabulary, longest, spec.seed)
+    if spec.lm.kind == "mistral":
+        problems = max(spec.lm.problems_per_text, 1 + spec.lm.prompt.demonstrations)
+        return mistral.build(spec.lm, distribution.vocabulary, longest * problems, spec.seed)
+    raise ValueError(f"a {spec.lm.kind} LM is loaded, not built")
 
 
 def sinusoids(count: int, width: int) -> Tensor:
@@ -87,8 +94,13 @@ def save_model(model: PreTrainedModel, folder: Path) -> None:
         model.save_pretrained(folder)
 
 
-def load_model(folder: Path, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
-    """Open a saved LM for reading hidden states: no download, no foreign code, safetensors only."""
+def load_model(
+    folder: Path, dtype: torch.dtype, device: torch.device, device_map: str | None = None
+) -> PreTrainedModel:
+    """Open a saved LM for reading hidden states: no download, no foreign code, safetensors only.
+
+    With `device_map` the library spreads the weights; else all are on `device`.
+    """
     with _without_progress_bars():
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -97,8 +109,9 @@ def load_model(folder: Path, dtype: torch.dtype, device: torch.device) -> PreTra
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
+            device_map=device_map,
         )
-    return model.to(device).eval()
+    return (model if device_map else model.to(device)).eval()
 
 
 @contextmanager

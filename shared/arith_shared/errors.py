@@ -43,6 +43,14 @@ class MissingExtraError(UserError):
     """Raised when an optional dependency is not installed; names the extra to install."""
 
 
+class PretrainedError(UserError):
+    """Raised when a pretrained LM cannot be found, fetched or opened, or is not what the spec says."""
+
+
+class PromptError(UserError):
+    """Raised when a tokenizer splits the problems so that no state could be told to belong to one token of ours."""
+
+
 class UnreachableError(ArithError):
     """Raised when the database, the broker or a remote artifact root does not answer."""
 

@@ -33,6 +33,9 @@ class Inputs:
         return {stage: tuple(map(self._fetch, artifacts)) for stage, artifacts in rows.items()}
 
     def _fetch(self, row: ArtifactRow) -> Artifact:
+        if row.deleted_at is not None:
+            # Its meta is still good; who opens it finds a folder that is not there, and says so.
+            return Artifact(row.key, row.kind, self._store.folder / row.path, row.digest, row.meta)
         known = row.path in self._verified or (row.kind == _SELF_CHECKING and self._store.is_local)
         folder = self._store.fetch(row.path) if known else self._store.fetch_verified(row.path)
         self._verified.add(row.path)

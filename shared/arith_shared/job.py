@@ -36,6 +36,7 @@ from arith_shared.inputs import Inputs, damage_is_final
 from arith_shared.lease import Lease
 from arith_shared.ledger import plan, reconcile, units, workers
 from arith_shared.ledger.database import Database
+from arith_shared.ledger.rounds import kind_of, released_paths, round_of, stage_of
 from arith_shared.ledger.tables import Artifact as ArtifactRow
 from arith_shared.metrics import endpoint
 from arith_shared.settings import Settings, load_settings
@@ -152,9 +153,10 @@ class Worker:
         return self._finish(held, lease, artifact, _read_rows(self.store.fetch(row.path)), reused=True)
 
     def _handle(self, held: units.Claim, lease: Lease) -> bool:
-        handler = self._handler(held.stage)
-        kind = KIND_OF[held.stage]
-        unit = Unit(held.run_id, held.stage, held.key, held.attempt, held.payload)
+        done = kind_of(held.stage)
+        handler = self._handler(done)
+        kind = KIND_OF[done]
+        unit = Unit(held.run_id, done, held.key, held.attempt, held.payload)
         outer, inner = full_disk_named(self.store.folder), full_disk_named(self.store.folder)
         # The inner one tells what is free while the attempt's files are there; the outer one, that no folder fits.
         with outer, self.store.workspace(kind, held.content_key) as output, inner:
@@ -187,10 +189,9 @@ class Worker:
         return handler
 
     def _inputs(self, held: units.Claim) -> dict[str, tuple[Artifact, ...]]:
-        """The artifacts of all stages before the unit's own, at hand on this machine."""
-        upstream = plan.STAGES[: plan.STAGES.index(held.stage)]
+        """The artifacts of the stages before that the unit may read, at hand on this machine."""
         with self.database.reading() as session:
-            rows = {stage: plan.artifacts_of(session, held.run_id, stage) for stage in upstream}
+            rows = plan.inputs_of(session, held.run_id, held.stage)
         return self.inputs.fetch(rows)
 
     def _finish(
@@ -218,7 +219,18 @@ class Worker:
                 time.sleep(FINISH_AGAIN_S)
             else:
                 reach("finish.after_commit")
+                self._remove_released(held)
                 return finished
+
+    def _remove_released(self, held: units.Claim) -> None:
+        """Remove the hidden states that this finish has made superfluous; what a killed worker leaves, `gc` finds."""
+        if kind_of(held.stage) != "probe":
+            return
+        with self.database.reading() as session:
+            extracted = stage_of("extract", round_of(held.stage))
+            paths = released_paths(session, held.run_id, extracted)
+        for path in paths:
+            self.store.remove(path)
 
     def _give_back(self, held: units.Claim, error: InterruptedUnitError) -> None:
         if isinstance(error, DrainError | CancelledError):

@@ -11,6 +11,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from pydantic import BaseModel
+
 from arith_shared.specs import Spec
 
 #: Raised when the code of a stage changes what it writes for the same inputs.
@@ -36,22 +38,29 @@ def spec_key(spec: Spec) -> str:
     return hashlib.sha256(canonical_json(spec.model_dump(mode="json")).encode()).hexdigest()[:KEY_LENGTH]
 
 
-def train_key(spec: Spec) -> str:
-    """A model is determined by what it is trained on, how, and the seed."""
-    task = spec.task.model_dump(
-        mode="json", include={"layout", "training", "lengths", "max_number", "names", "chain"}
-    )
-    lm = spec.lm.model_dump(mode="json", exclude={"training": {"checkpoint_every_s"}})
+def train_key(spec: Spec, run: str = "") -> str:
+    """A model is determined by what it is trained on, how, and the seed.
+
+    A pretrained LM is only looked up, and what lies under its path may change: so each `run` looks for itself. What
+    it finds has the digest of its weights, which all that follows is keyed by, so equal weights are still reused.
+    """
+    if spec.lm.kind == "pretrained":
+        return content_key("train", path=spec.lm.path, revision=spec.lm.revision, run=run)
+    task = _task(spec, {"layout", "training", "lengths", "max_number", "names", "chain"})
+    lm = spec.lm.model_dump(mode="json", exclude={"training": {"checkpoint_every_s"}, "prompt": True})
     return content_key("train", task=task, lm=lm, seed=spec.seed)
 
 
-def untrained_digest(spec: Spec) -> str:
+def untrained_digest(spec: Spec, model_digest: str) -> str:
     """Stands for the weights before training, which follow from the LM's shape, its vocabulary and the seed.
 
-    The shape has a place for each token of the longest text, and so depends on the layouts and the chain.
+    The shape has a place for each token of the longest text, and so depends on the layouts and the chain. The shape
+    of a pretrained LM is told by the digest of the trained one.
     """
-    task = spec.task.model_dump(mode="json", include={"layout", "training", "max_number", "names", "chain"})
-    lm = spec.lm.model_dump(mode="json", exclude={"training"})
+    if spec.lm.kind == "pretrained":
+        return content_key("train", shape_of=model_digest, seed=spec.seed, untrained=True)
+    task = _task(spec, {"layout", "training", "max_number", "names", "chain"})
+    lm = spec.lm.model_dump(mode="json", exclude={"training", "prompt"})
     return content_key("train", task=task, lm=lm, seed=spec.seed, untrained=True)
 
 
@@ -60,10 +69,24 @@ def extract_key(spec: Spec, model_digest: str, payload: dict[str, Any]) -> str:
     options = spec.extract.model_dump(
         mode="json", include={"keep", "precision", "dtype", "layers", "batch_problems"}
     )
-    task = spec.task.model_dump(mode="json", include={"layout", "max_number", "names", "chain"})
+    options |= _beyond_defaults(spec.extract, {"criterion", "positions"})
+    asked = {} if spec.lm.kind == "opt" else {"prompt": spec.lm.prompt.model_dump(mode="json")}
+    task = _task(spec, {"layout", "max_number", "names", "chain"})
     return content_key(
-        "extract", model=model_digest, task=task, options=options, shard=payload, seed=spec.seed
+        "extract", model=model_digest, task=task, options=options, shard=payload, seed=spec.seed, **asked
     )
+
+
+def _task(spec: Spec, names: set[str]) -> dict[str, Any]:
+    """The named fields of the task, and how its text is written."""
+    return spec.task.model_dump(mode="json", include=names) | _beyond_defaults(
+        spec.task, {"separator", "question"}
+    )
+
+
+def _beyond_defaults(group: BaseModel, names: set[str]) -> dict[str, Any]:
+    """Fields that came after the first artifacts: at their defaults they leave the keys as they were."""
+    return group.model_dump(mode="json", include=names, exclude_defaults=True)
 
 
 def probe_key(spec: Spec, shard_keys: Sequence[str], payload: dict[str, Any]) -> str:

@@ -22,6 +22,7 @@ class Unit:
     """The smallest scheduled piece of a run; a try at it is an attempt."""
 
     run: str
+    #: What is done in its stage: train, extract, probe or summarize.
     stage: str
     key: str
     attempt: int

@@ -74,10 +74,11 @@ def submit(
     """
     from arith_shared.settings import load_settings
     from arithctl import recipes as library
+    from arithctl.pretrained import settle
     from arithctl.submission import new_run
 
     found = library.load(recipe)
-    spec = found.resolve([library.parse_override(text) for text in overrides], seed)
+    spec = settle(found.resolve([library.parse_override(text) for text in overrides], seed))
     if dry_run:
         _print_plan(spec, as_json)
         return
@@ -100,7 +101,8 @@ def submit(
 def _print_plan(spec: Spec, as_json: bool) -> None:
     import yaml
 
-    from arithctl.forecast import as_rows, forecast
+    from arith_shared.ledger.rounds import layer_groups
+    from arithctl.forecast import as_rows, forecast, peak_bytes, states_bytes
     from arithctl.output import human_bytes, human_duration, print_table
 
     stages = forecast(spec)
@@ -123,3 +125,9 @@ def _print_plan(spec: Spec, as_json: bool) -> None:
     print_table(
         rows, list(rows[0]), title="Forecast (time: this machine's processor, to a factor of about two)"
     )
+    if not spec.extract.keep_states:
+        rounds = len(layer_groups(spec))
+        click.echo(
+            f"Hidden states: {human_bytes(states_bytes(spec))} in {rounds} round{'s' * (rounds > 1)} of layers, each "
+            f"deleted once probed: {human_bytes(peak_bytes(spec))} lie on the disk at one time."
+        )

@@ -156,7 +156,9 @@ def own_equation_ends(labels: Sequence[str], variables: Sequence[str]) -> dict[s
 
 
 def question_length(labels: Sequence[str]) -> int:
-    """How many tokens the LM reads before it writes: definitions, ``;``, and what is asked."""
+    """How many tokens the LM reads before it writes: definitions, ``;``, and what is asked, up to ``=`` or ``?``."""
+    if "?" in labels:
+        return list(labels).index("?") + 1
     if ";" not in labels:
         return len(labels)
     asked = list(labels).index(";") + 1

@@ -8,47 +8,48 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from arith_extractor.capture import LAST_LAYER, capture
+from arith_extractor.capture import Captured, capture, last_layer
+from arith_extractor.decode import PATIENCE, answers, greedy
+from arith_extractor.lms import Lm, open_lm
 from arith_extractor.verdict import solved
-from arith_model.devices import choose_device, device_name
-from arith_model.transformer import build_for, load_model
-from arith_shared.problems import Encoded, Problems, encode, probed_tokens, sample, texts
+from arith_model.devices import device_name
+from arith_model.prompts import Texts
+from arith_shared.problems import Problems, question_tokens, sample, texts
 from arith_shared.store.states import ProblemTable, ShardBuilder
 from arith_shared.vitals import VITALS
-from arith_shared.work import Artifact, Context, Outcome, Progress, Unit
+from arith_shared.work import Context, Outcome, Progress, Unit
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
     from arith_shared.specs import Spec
-
-#: The model of this process's last shard, by digest, weights and precision: the next one is nearly always of the same
-#: run. At most one is held, since two large LMs would not fit on one device.
-_held: dict[tuple[str, str, str], PreTrainedModel] = {}
 
 
 def handle(spec: Spec, unit: Unit, context: Context) -> Outcome:
     """Write the hidden states of problems `start` to `start + count` of the payload's split.
 
-    Raises HalfPrecisionError when a state does not fit into `extract.dtype`.
+    Raises HalfPrecisionError when a state does not fit into `extract.dtype`, PromptError when the LM's tokenizer
+    does not let states be told apart by position.
     """
     (artifact,) = context.inputs["train"]
     weights, split, start, count = (unit.payload[name] for name in ("weights", "split", "start", "count"))
     # An LM before training solves next to nothing: as a control it is read on all problems.
     keep_all = spec.extract.keep == "all" or weights == "untrained"
     problems = sample(spec.task.evaluation(), split, start, count, seed=spec.seed)
-    model = _model(artifact, spec, weights)
-    extraction = _Extraction.of(spec, model, count, keep_all)
-    table = _problem_table(spec, problems, extraction.run(problems, context.progress), keep_all)
+    context.progress(0, count, "problems", "opening the LM")
+    lm = open_lm(artifact, spec, weights)
+    layers = unit.payload.get("layers", spec.extract.layers)
+    extraction = _Extraction.of(spec, lm, problems, layers, keep_all)
+    table = _problem_table(spec, problems, extraction.run(context.progress), keep_all)
+    question = len(question_tokens(spec.task.evaluation().layouts[0]))
     meta = {
         # Untrained weights follow from the spec, whatever model was trained from them.
         "model": artifact.digest if weights == "trained" else weights,
         "weights": weights,
         "split": split,
         "keep": "all" if keep_all else "solved",
-        "last_layer": LAST_LAYER,
+        "last_layer": last_layer(lm.model),
+        # The first position that the LM would write itself.
+        "question_positions": str(question),
     }
     extraction.builder.write(context.output, table, meta)
     return Outcome(
@@ -60,8 +61,8 @@ def handle(spec: Spec, unit: Unit, context: Context) -> Outcome:
             "solved": int(table.solved.sum()),
             "kept": int(table.kept.sum()),
             "layers": list(extraction.layers),
-            "width": extraction.model.config.hidden_size,
-            "device": device_name(extraction.model.device),
+            "width": lm.model.config.hidden_size,
+            "device": device_name(lm.model.device),
         }
     )
 
@@ -71,71 +72,77 @@ class _Extraction:
     """What stays the same from batch to batch."""
 
     spec: Spec
-    model: PreTrainedModel
+    lm: Lm
+    problems: Problems
+    texts: Texts
     layers: tuple[int, ...]
-    positions: int
+    positions: tuple[int, ...]
     keep_all: bool
     builder: ShardBuilder
 
     @classmethod
-    def of(cls, spec: Spec, model: PreTrainedModel, capacity: int, keep_all: bool) -> _Extraction:
-        (layout,) = spec.task.evaluation().layouts
-        labels = [token.label for token in probed_tokens(layout, spec.task.chain)]
-        wanted = spec.extract.layers
+    def of(
+        cls, spec: Spec, lm: Lm, problems: Problems, layers: tuple[int, ...] | None, keep_all: bool
+    ) -> _Extraction:
+        config = lm.model.config
+        labels = [token.label for token in spec.task.probed_tokens()]
         # Layer 0 is the embedding output, so there is one more than blocks.
-        layers = (
-            tuple(range(model.config.num_hidden_layers + 1)) if wanted is None else tuple(sorted({*wanted}))
+        layers = tuple(range(config.num_hidden_layers + 1)) if layers is None else tuple(sorted({*layers}))
+        wanted = spec.extract.positions
+        positions = tuple(range(len(labels))) if wanted is None else tuple(sorted({*wanted}))
+        builder = ShardBuilder(
+            layers,
+            [labels[position] for position in positions],
+            config.hidden_size,
+            len(problems),
+            spec.extract.dtype,
+            spec.task.evaluation().layouts[0].variables,
+            positions if wanted is not None else None,
         )
-        width = model.config.hidden_size
-        builder = ShardBuilder(layers, labels, width, capacity, spec.extract.dtype, layout.variables)
-        return cls(spec, model, layers, len(labels), keep_all, builder)
+        return cls(spec, lm, problems, lm.texts(spec, problems), layers, positions, keep_all, builder)
 
-    def run(self, problems: Problems, progress: Progress) -> NDArray[np.bool_]:
+    def run(self, progress: Progress) -> NDArray[np.bool_]:
         """Pass all problems through the LM, batch by batch; bool[problem]: which it solved."""
-        encoded = encode(problems, self.spec.task.evaluation(), self.spec.task.chain)
-        question_length = _common_length(encoded)
-        ids = torch.from_numpy(encoded.ids)
-        verdicts = np.zeros(len(problems), bool)
-        progress(0, len(problems), "problems")
-        for start in range(0, len(problems), self.spec.extract.batch_problems):
-            rows = slice(start, start + self.spec.extract.batch_problems)
-            verdicts[rows] = self._batch(ids[rows].to(self.model.device), question_length)
-            done = min(rows.stop, len(problems))
-            progress(done, len(problems), "problems", f"{verdicts[:done].mean():.1%} solved")
+        count, size = len(self.problems), self.spec.extract.batch_problems
+        verdicts = np.zeros(count, bool)
+        for start in range(0, count, size):
+            rows = np.arange(start, min(start + size, count))
+            verdicts[rows] = self._batch(rows)
+            done = int(rows[-1]) + 1
+            progress(done, count, "problems", f"{verdicts[:done].mean():.1%} solved")
         return verdicts
 
-    def _batch(self, ids: Tensor, question_length: int) -> NDArray[np.bool_]:
-        captured = capture(self.model, ids, question_length, self.layers, self.positions)
-        verdict = solved(captured.predicted, ids, question_length)
-        states = captured.states if self.keep_all else captured.states[:, verdict]
-        self.builder.add(states.float().cpu().numpy())
+    def _batch(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        verdict = np.zeros(len(rows), bool)
+        shape = (len(self.layers), len(rows), len(self.positions), self.lm.model.config.hidden_size)
+        states = np.empty(shape, np.float32)
+        for group in self.texts.groups(rows):
+            captured, right = self._group(group)
+            places = group - rows[0]
+            verdict[places] = right
+            states[:, places] = captured.states.float().cpu().numpy()
+        self.builder.add(states if self.keep_all else states[:, verdict])
+        return verdict
+
+    def _group(self, rows: NDArray[np.int64]) -> tuple[Captured, NDArray[np.bool_]]:
+        """Texts of one shape: one pass for states and verdicts, and decoding where the final answer decides."""
+        question, length = (
+            int(lengths[rows[0]]) for lengths in (self.texts.question_length, self.texts.length)
+        )
+        ids = torch.from_numpy(self.texts.ids[rows, :length]).to(self.lm.model.device)
+        prefix = self.lm.prefix(self.texts.prefix)
+        where = self.texts.where[rows[0], list(self.positions)].tolist()
+        captured = capture(self.lm.model, ids, question, self.layers, where, prefix)
         VITALS.tokens += ids.numel()
-        return verdict.cpu().numpy()
-
-
-def _model(artifact: Artifact, spec: Spec, weights: str) -> PreTrainedModel:
-    precision: str = spec.extract.precision
-    name = (artifact.digest, weights, precision)
-    if name not in _held:
-        _held.clear()
-        dtype, device = getattr(torch, precision), choose_device()
-        _held[name] = (
-            load_model(artifact.path, dtype, device)
-            if weights == "trained"
-            else build_for(spec).to(device=device, dtype=dtype).eval()
-        )
-    return _held[name]
-
-
-def _common_length(encoded: Encoded) -> int:
-    """The number of question tokens; ValueError unless all problems have equally many of every kind."""
-    lengths = {*zip(encoded.question_length.tolist(), encoded.length.tolist(), strict=True)}
-    if len(lengths) != 1:
-        raise ValueError(
-            f"expected problems of one length, found (question, all) tokens {sorted(lengths)}: "
-            "texts are never padded, so extract one layout at a time"
-        )
-    return int(encoded.question_length[0])
+        verdict: NDArray[np.bool_] = solved(captured.predicted, ids, question).cpu().numpy()
+        other = np.flatnonzero(~verdict)
+        if self.spec.extract.criterion == "answer" and len(other) and self.lm.tokenizer is not None:
+            questions, end = ids[other, :question], int(ids[0, -1])
+            outputs = greedy(self.lm.model, questions, prefix, PATIENCE * (length - question), end)
+            gold = self.problems.answer[rows[other]]
+            found = answers(self.lm.tokenizer, outputs)
+            verdict[other] = [text == str(value) for text, value in zip(found, gold, strict=True)]
+        return captured, verdict
 
 
 def _problem_table(

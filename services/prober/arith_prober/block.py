@@ -114,7 +114,7 @@ class Block:
         return {
             "layer": self.layer,
             "position": position,
-            "token": self.train.labels[position],
+            "token": self.train.label(position),
             "variable": variable,
             "family": family,
             "metric": "pearson",

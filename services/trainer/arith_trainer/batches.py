@@ -1,11 +1,11 @@
 """Training data: which problems a step reads is a pure function of seed and step, so resuming needs no state.
 
-    P  problem    N  token
+    P  text    N  token
 
-Every epoch reads each problem once, in an order of its own. A batch holds as many problems as fit into the
-token budget when all are padded to the longest text of the training set: for mixed lengths that leaves part
-of the budget to padding, and in return every step has the same shape, except that an epoch's last one takes
-the problems that are left.
+Every epoch reads each text once, in an order of its own; a text is one problem, or several. A batch holds as many
+texts as fit into the token budget when all are padded to the longest of the training set: for mixed lengths that
+leaves part of the budget to padding, and in return every step has the same shape, except that an epoch's last one
+takes the texts that are left.
 """
 
 from __future__ import annotations
@@ -15,15 +15,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from arith_model.seeds import derive_seed
 from arith_shared.errors import SpecError
 from arith_shared.problems import Encoded
-
-#: A label that carries no loss, by PyTorch's convention.
-NO_LOSS = -100
+from arith_trainer.joined import join, learnt_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +41,26 @@ class Batches:
     """All batches of a training, by step."""
 
     def __init__(
-        self, encoded: Encoded, *, batch_tokens: int, epochs: int, seed: int, whole_text: bool
+        self,
+        encoded: Encoded,
+        *,
+        batch_tokens: int,
+        epochs: int,
+        seed: int,
+        whole_text: bool,
+        problems_per_text: int = 1,
     ) -> None:
         """`whole_text` puts loss on every token, else on output and EOS alone.
 
         Raises SpecError when not even one text fits into `batch_tokens`.
         """
-        self._problems = len(encoded.ids)
-        self._longest = int(encoded.length.max())
+        texts = join(encoded, learnt_tokens(encoded, whole_text=whole_text), problems_per_text)
+        self._texts, self._longest = len(texts.ids), int(texts.ids.shape[1])
+        if not self._texts:
+            raise SpecError(
+                f"lm.training.problems: expected at least the {problems_per_text} of one text, found "
+                f"{len(encoded.ids)}; raise it"
+            )
         self._per_step = batch_tokens // self._longest
         if not self._per_step:
             raise SpecError(
@@ -59,10 +68,10 @@ class Batches:
                 f"found {batch_tokens}; raise it"
             )
         # Half the memory of int64, which only the batch at hand needs.
-        self._ids = torch.from_numpy(encoded.ids[:, :-1].astype(np.int32))
-        self._labels = torch.from_numpy(next_tokens(encoded, whole_text=whole_text).astype(np.int32))
+        self._ids = torch.from_numpy(texts.ids[:, :-1].astype(np.int32))
+        self._labels = torch.from_numpy(texts.labels.astype(np.int32))
         self._seed = seed
-        self._steps_per_epoch = math.ceil(self._problems / self._per_step)
+        self._steps_per_epoch = math.ceil(self._texts / self._per_step)
         self.steps = epochs * self._steps_per_epoch
         self._order: tuple[int, Tensor] = (-1, torch.empty(0))
 
@@ -75,21 +84,10 @@ class Batches:
     def tokens(self, steps: int) -> int:
         """Tokens of the first `steps` steps, as `batch_tokens` counts them: padding and EOS included."""
         epochs, rest = divmod(steps, self._steps_per_epoch)
-        return (epochs * self._problems + rest * self._per_step) * self._longest
+        return (epochs * self._texts + rest * self._per_step) * self._longest
 
     def _epoch(self, epoch: int) -> Tensor:
         if self._order[0] != epoch:
             generator = np.random.default_rng(derive_seed(self._seed, "order", epoch))
-            self._order = (epoch, torch.from_numpy(generator.permutation(self._problems)))
+            self._order = (epoch, torch.from_numpy(generator.permutation(self._texts)))
         return self._order[1]
-
-
-def next_tokens(encoded: Encoded, *, whole_text: bool) -> NDArray[np.int64]:
-    """int64[P, N]: at every token but the last the one that follows, `NO_LOSS` where it is not to be learnt.
-
-    Padding never is; the question only with `whole_text`.
-    """
-    position = np.arange(1, encoded.ids.shape[1])
-    first = 1 if whole_text else encoded.question_length[:, None]
-    learnt = (position >= first) & (position < encoded.length[:, None])
-    return np.where(learnt, encoded.ids[:, 1:], NO_LOSS)

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from arith_shared.problems import Encoded
-from arith_trainer.batches import NO_LOSS, next_tokens
+from arith_trainer.joined import NO_LOSS, join, learnt_tokens
 
 #: Tokens per evaluation batch: small enough for any device that can train at all.
 _BATCH_TOKENS = 32_768
 
 
 @torch.no_grad()
-def accuracy(model: nn.Module, encoded: Encoded, device: torch.device) -> float:
+def accuracy(model: nn.Module, encoded: Encoded, device: torch.device, problems_per_text: int = 1) -> float:
     """Teacher-forced: at every output token and at EOS the most likely token must be the gold one.
 
-    That is the case exactly if greedy decoding from the question produces the gold output. Dropout is off
-    meanwhile, and nothing is rounded to a lower precision.
+    That is the case exactly if greedy decoding from the question produces the gold output. Of a text of several
+    problems the last one counts; those before it are its demonstrations. Dropout is off meanwhile, and nothing is
+    rounded to a lower precision.
     """
-    ids = torch.from_numpy(encoded.ids[:, :-1])
-    labels = torch.from_numpy(next_tokens(encoded, whole_text=False))
+    asked = learnt_tokens(encoded, whole_text=False)
+    asked[np.arange(len(asked)) % problems_per_text != problems_per_text - 1] = False
+    texts = join(encoded, asked, problems_per_text)
+    ids, labels = torch.from_numpy(texts.ids[:, :-1]), torch.from_numpy(texts.labels)
     rows = max(1, _BATCH_TOKENS // ids.shape[1])
     was_training = model.training
     model.eval()

@@ -13,6 +13,7 @@ from arith_shared.problems import encode, sample
 from arith_shared.work import Context, Outcome, Unit
 from arith_trainer.batches import Batches
 from arith_trainer.evaluate import accuracy
+from arith_trainer.look_up import look_up
 from arith_trainer.loop import LogLine, Training
 
 if TYPE_CHECKING:
@@ -25,13 +26,18 @@ LOG_FILE = "training.jsonl"
 def handle(spec: Spec, unit: Unit, context: Context) -> Outcome:
     """Train the spec's LM, from the newest checkpoint if there is one, and write it as a Hugging Face folder.
 
-    Raises DivergedError naming the step when the loss is no longer finite.
+    A pretrained LM is looked up instead. Raises DivergedError naming the step when the loss is no longer finite.
     """
+    lm = spec.lm
+    if lm.kind == "pretrained":
+        return look_up(lm, context)
+    per_text = lm.problems_per_text if lm.kind == "mistral" else 1
     device = choose_device()
-    distribution, options, chain = spec.task.training_distribution(), spec.lm.training, spec.task.chain
+    distribution, options, chain = spec.task.training_distribution(), lm.training, spec.task.chain
     context.progress(0, 1, "steps", "making problems")
     training_set = encode(sample(distribution, "train", 0, options.problems, spec.seed), distribution, chain)
-    validation = sample(distribution, "valid", 0, options.evaluate_problems, spec.seed)
+    # Of each text one problem is asked.
+    validation = sample(distribution, "valid", 0, options.evaluate_problems * per_text, spec.seed)
     held_out = encode(validation, distribution, chain)
     model = build_for(spec).to(device)
     training = Training(
@@ -42,17 +48,19 @@ def handle(spec: Spec, unit: Unit, context: Context) -> Outcome:
             epochs=options.epochs,
             seed=spec.seed,
             whole_text=options.loss == "sequence",
+            problems_per_text=per_text,
         ),
         options=options,
         device=device,
         seed=spec.seed,
         scratch=context.scratch,
-        validate=lambda: accuracy(model, held_out, device),
+        validate=lambda: accuracy(model, held_out, device, per_text),
         progress=context.progress,
     )
     training.run()
     save_model(model, context.output)
-    save_tokenizer(build_tokenizer(distribution.vocabulary), context.output)
+    tokenizer = build_tokenizer(distribution.vocabulary, line_ends=lm.kind == "mistral")
+    save_tokenizer(tokenizer, context.output)
     _write_log(context.output / LOG_FILE, training.log)
     last = training.log[-1]
     return Outcome(

@@ -26,7 +26,8 @@ from arith_model.seeds import derive_seed
 from arith_shared.errors import DivergedError, DrainError
 from arith_shared.vitals import VITALS
 from arith_shared.work import Progress
-from arith_trainer.batches import NO_LOSS, Batch, Batches
+from arith_trainer.batches import Batch, Batches
+from arith_trainer.joined import NO_LOSS
 from arith_trainer.schedule import learning_rate
 
 if TYPE_CHECKING:

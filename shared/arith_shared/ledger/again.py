@@ -47,8 +47,12 @@ def requeue(session: Session, stage: Stage, content_keys: Mapping[str, str]) -> 
     session.flush()
 
 
-def lost(session: Session, run_id: str, damaged: Collection[str], *, deleted: bool) -> list[Unit]:
+def lost(
+    session: Session, run_id: str, damaged: Collection[str], *, deleted: bool, used_up: Collection[str]
+) -> list[Unit]:
     """Done units whose artifact is among `damaged` (content keys) or, with `deleted`, was deleted for space.
+
+    What the stages `used_up` made was deleted because nothing is left to do with it, and is not missed.
 
     Marks all artifacts of the run as used now: a deletion that is under way sees it and lets them be.
     """
@@ -67,5 +71,5 @@ def lost(session: Session, run_id: str, damaged: Collection[str], *, deleted: bo
     return [
         unit
         for unit, deleted_at in session.execute(query)
-        if unit.artifact_key in damaged or (deleted and deleted_at is not None)
+        if unit.artifact_key in damaged or (deleted and deleted_at is not None and unit.stage not in used_up)
     ]

@@ -94,7 +94,7 @@ INVARIANTS = (
         """
         SELECT u.run_id || ' ' || u.stage || '/' || u.key FROM units u
         WHERE u.state = 'done' AND (
-            (u.stage = 'probe' AND NOT EXISTS (SELECT 1 FROM scores r WHERE r.unit_id = u.id))
+            (u.stage LIKE 'probe%' AND NOT EXISTS (SELECT 1 FROM scores r WHERE r.unit_id = u.id))
             OR (u.stage = 'summarize' AND NOT EXISTS (SELECT 1 FROM summary r WHERE r.unit_id = u.id)))
         """,
     ),

@@ -8,7 +8,7 @@ spec and on those artifacts alone, never on timing or on the number of workers.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,10 +19,18 @@ from arith_shared import keys
 from arith_shared.ledger import again
 from arith_shared.ledger.clock import now
 from arith_shared.ledger.events import record
+from arith_shared.ledger.rounds import (
+    kind_of,
+    layer_groups,
+    release_states,
+    round_of,
+    stage_names,
+    stage_of,
+)
 from arith_shared.ledger.tables import Artifact, Attempt, Run, Stage, Unit
-from arith_shared.problems import probed_tokens
 from arith_shared.specs import Spec
 
+#: What is done in stages; with several rounds of layers, `extract` and `probe` come more than once.
 STAGES = ("train", "extract", "probe", "summarize")
 #: Summaries are torch-free seconds of work: the probers do them on the way.
 QUEUE_OF = {"train": "train", "extract": "extract", "probe": "probe", "summarize": "probe"}
@@ -42,7 +50,7 @@ class Planned:
 
 def open_first_stage(session: Session, run: Run, spec: Spec) -> None:
     """Insert the stages of a new run and the units of its first."""
-    for ordinal, name in enumerate(STAGES):
+    for ordinal, name in enumerate(stage_names(spec)):
         session.add(Stage(run_id=run.id, name=name, ordinal=ordinal, state="waiting"))
     session.flush()
     _open(session, lock_stage(session, run.id, STAGES[0]), spec)
@@ -70,9 +78,13 @@ def advance(session: Session, stage: Stage) -> None:
         return
     stage.state, stage.closed_at = "done", now()
     session.flush()
+    if kind_of(stage.name) == "probe" and not spec.extract.keep_states:
+        count = release_states(session, stage.run_id, stage_of("extract", round_of(stage.name)))
+        record(session, stage.run_id, "states deleted", f"{count} shards, all their probes are fitted")
     record(session, stage.run_id, "stage done", f"{stage.name}: {stage.total} units, {stage.reused} reused")
-    if stage.ordinal + 1 < len(STAGES):
-        _open(session, lock_stage(session, stage.run_id, STAGES[stage.ordinal + 1]), spec)
+    names = stage_names(spec)
+    if stage.ordinal + 1 < len(names):
+        _open(session, lock_stage(session, stage.run_id, names[stage.ordinal + 1]), spec)
     else:
         end_run(session, stage.run_id, "done")
 
@@ -80,7 +92,7 @@ def advance(session: Session, stage: Stage) -> None:
 def reopen(session: Session, run_id: str) -> None:
     """Carry on with the first stage that is not complete; those after it wait for it, whatever they have done."""
     spec = _spec_of(session, run_id)
-    stages = [lock_stage(session, run_id, name) for name in STAGES]
+    stages = [lock_stage(session, run_id, name) for name in stage_names(spec)]
     first = next(stage for stage in stages if stage.state != "done" or stage.done < stage.total)
     for stage in stages[first.ordinal :]:
         stage.state, stage.closed_at = "waiting", None
@@ -150,6 +162,29 @@ def artifacts_of(session: Session, run_id: str, stage: str) -> list[Artifact]:
     return list(session.scalars(query))
 
 
+def inputs_of(session: Session, run_id: str, stage: str) -> dict[str, list[Artifact]]:
+    """What the units of a stage read, by what was done to make it.
+
+    Probes read the shards of their own round. The summary reads all scores, and of the shards, which tell how many
+    problems were solved, those of the first round: the later ones are the same problems again.
+    """
+    spec, kind, number = _spec_of(session, run_id), kind_of(stage), round_of(stage)
+    stages = {
+        "train": {},
+        "extract": {"train": ["train"]},
+        "probe": {"train": ["train"], "extract": [stage_of("extract", number)]},
+        "summarize": {
+            "train": ["train"],
+            "extract": ["extract"],
+            "probe": [name for name in stage_names(spec) if kind_of(name) == "probe"],
+        },
+    }[kind]
+    return {
+        name: [artifact for each in names for artifact in artifacts_of(session, run_id, each)]
+        for name, names in stages.items()
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class Dataset:
     """Hidden states that probes need: problems of one split, as one LM sees them."""
@@ -185,9 +220,9 @@ def datasets(spec: Spec) -> list[Dataset]:
     ]
 
 
-def probe_units(spec: Spec) -> list[dict[str, Any]]:
-    """Payloads of all probe blocks: a layer and some neighbouring positions each."""
-    count = probed_positions(spec)
+def probe_units(spec: Spec, layers: Sequence[int]) -> list[dict[str, Any]]:
+    """Payloads of all probe blocks of some layers: a layer and some neighbouring positions each."""
+    positions = extracted_positions(spec)
     size = spec.probe.block_positions
     families = {"trained": list(spec.probe.families), "untrained": UNTRAINED_FAMILIES}
     return [
@@ -195,23 +230,18 @@ def probe_units(spec: Spec) -> list[dict[str, Any]]:
             "weights": weights,
             "families": families[weights],
             "layer": layer,
-            "positions": list(range(start, min(start + size, count))),
+            "positions": list(positions[start : start + size]),
         }
         for weights in dict.fromkeys(dataset.weights for dataset in datasets(spec))
-        for layer in extracted_layers(spec)
-        for start in range(0, count, size)
+        for layer in layers
+        for start in range(0, len(positions), size)
     ]
 
 
-def extracted_layers(spec: Spec) -> tuple[int, ...]:
-    """The layers whose hidden states are written; 0 is the embedding output."""
-    return spec.extract.layers if spec.extract.layers is not None else tuple(range(spec.lm.layers + 1))
-
-
-def probed_positions(spec: Spec) -> int:
-    """How many positions are probed: the question's, and the output's when a chain is written."""
-    (layout,) = spec.task.evaluation().layouts
-    return len(probed_tokens(layout, spec.task.chain))
+def extracted_positions(spec: Spec) -> tuple[int, ...]:
+    """The positions whose hidden states are written and probed: of the question, and of the chain if there is one."""
+    wanted = spec.extract.positions
+    return tuple(sorted({*wanted})) if wanted is not None else tuple(range(len(spec.task.probed_tokens())))
 
 
 def _open(session: Session, stage: Stage, spec: Spec) -> None:
@@ -221,7 +251,7 @@ def _open(session: Session, stage: Stage, spec: Spec) -> None:
         "probe": _plan_probe,
         "summarize": _plan_summary,
     }
-    units = planners[stage.name](session, stage.run_id, spec)
+    units = planners[kind_of(stage.name)](session, stage, spec)
     there = set(
         session.scalars(select(Unit.key).where(Unit.run_id == stage.run_id, Unit.stage == stage.name))
     )
@@ -239,7 +269,7 @@ def _insert(session: Session, stage: Stage, units: Iterable[Planned]) -> None:
             "run_id": stage.run_id,
             "stage": stage.name,
             "key": unit.key,
-            "queue": QUEUE_OF[stage.name],
+            "queue": QUEUE_OF[kind_of(stage.name)],
             "payload": unit.payload,
             "content_key": unit.content_key,
             "state": "ready",
@@ -252,37 +282,44 @@ def _insert(session: Session, stage: Stage, units: Iterable[Planned]) -> None:
     session.flush()
 
 
-def _plan_train(session: Session, run_id: str, spec: Spec) -> list[Planned]:
-    return [Planned("model", {}, keys.train_key(spec))]
+def _plan_train(session: Session, stage: Stage, spec: Spec) -> list[Planned]:
+    return [Planned("model", {}, keys.train_key(spec, stage.run_id))]
 
 
-def _plan_extract(session: Session, run_id: str, spec: Spec) -> list[Planned]:
-    (model,) = artifacts_of(session, run_id, "train")
+def _plan_extract(session: Session, stage: Stage, spec: Spec) -> list[Planned]:
+    (model,) = artifacts_of(session, stage.run_id, "train")
     size = spec.extract.shard_problems
     payloads = [
         payload
         for dataset in datasets(spec)
         for payload in dataset.shards(spec, 0, math.ceil(dataset.wanted / size))
     ]
-    # When the stage opens again, the shards that were added to it are still wanted.
+    # When the stage opens again, the shards that were added to it are still wanted; and in every round those of the
+    # first, which knows how many problems are solved.
     payloads += session.scalars(
-        select(Unit.payload).where(Unit.run_id == run_id, Unit.stage == "extract").order_by(Unit.id)
+        select(Unit.payload).where(Unit.run_id == stage.run_id, Unit.stage == "extract").order_by(Unit.id)
     )
-    shards = [_planned_shard(spec, model.digest, payload) for payload in payloads]
+    layers = layer_groups(spec)[round_of(stage.name) - 1]
+    shards = [_planned_shard(spec, model.digest, payload, layers) for payload in payloads]
     return list({shard.key: shard for shard in shards}.values())
 
 
-def _planned_shard(spec: Spec, model_digest: str, payload: dict[str, Any]) -> Planned:
+def _planned_shard(
+    spec: Spec, model_digest: str, payload: dict[str, Any], layers: tuple[int, ...]
+) -> Planned:
+    if len(layer_groups(spec)) > 1:
+        payload = {**payload, "layers": list(layers)}
     number = payload["start"] // payload["count"]
-    digest = model_digest if payload["weights"] == "trained" else keys.untrained_digest(spec)
+    digest = model_digest if payload["weights"] == "trained" else keys.untrained_digest(spec, model_digest)
     key = f"{payload['weights']}/{payload['split']}/{number:05d}"
     return Planned(key, payload, keys.extract_key(spec, digest, payload))
 
 
-def _plan_probe(session: Session, run_id: str, spec: Spec) -> list[Planned]:
-    shards = artifacts_of(session, run_id, "extract")
+def _plan_probe(session: Session, stage: Stage, spec: Spec) -> list[Planned]:
+    number = round_of(stage.name)
+    shards = artifacts_of(session, stage.run_id, stage_of("extract", number))
     planned = []
-    for payload in probe_units(spec):
+    for payload in probe_units(spec, layer_groups(spec)[number - 1]):
         weights, layer, first = payload["weights"], payload["layer"], payload["positions"][0]
         read = [shard.key for shard in shards if shard.meta["weights"] == weights]
         key = f"{weights}/layer-{layer:02d}/position-{first:03d}"
@@ -290,10 +327,9 @@ def _plan_probe(session: Session, run_id: str, spec: Spec) -> list[Planned]:
     return planned
 
 
-def _plan_summary(session: Session, run_id: str, spec: Spec) -> list[Planned]:
-    upstream = [
-        artifact.key for stage in ("extract", "probe") for artifact in artifacts_of(session, run_id, stage)
-    ]
+def _plan_summary(session: Session, stage: Stage, spec: Spec) -> list[Planned]:
+    read = inputs_of(session, stage.run_id, stage.name)
+    upstream = [artifact.key for kind in ("extract", "probe") for artifact in read[kind]]
     return [Planned("summary", {}, keys.summary_key(spec, upstream))]
 
 
@@ -315,7 +351,8 @@ def _top_up(session: Session, stage: Stage, spec: Spec) -> bool:
         more = math.ceil((dataset.wanted - kept) / rate / spec.extract.shard_problems)
         payloads += dataset.shards(spec, len(mine), more)
     if payloads:
-        _insert(session, stage, [_planned_shard(spec, model.digest, payload) for payload in payloads])
+        layers = layer_groups(spec)[0]
+        _insert(session, stage, [_planned_shard(spec, model.digest, payload, layers) for payload in payloads])
         record(session, stage.run_id, "shards added", f"{len(payloads)}, for lack of solved problems")
     return bool(payloads)
 

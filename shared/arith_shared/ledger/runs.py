@@ -17,6 +17,7 @@ from arith_shared.errors import RunNotFoundError, UserError
 from arith_shared.ledger import again, plan, units
 from arith_shared.ledger.clock import now
 from arith_shared.ledger.events import record
+from arith_shared.ledger.rounds import kind_of, round_of, stage_of
 from arith_shared.ledger.tables import RUN_OVER, Run, Stage, Unit
 from arith_shared.specs import Spec
 
@@ -145,7 +146,9 @@ def resume(session: Session, run_id: str, damaged: Collection[str] = ()) -> int:
     run = _locked_run(session, run_id)
     if run.state not in RUN_OVER:
         return 0
-    lost = again.lost(session, run_id, damaged, deleted=run.state != "done")
+    probed = [name for name, stage in stages.items() if kind_of(name) == "probe" and stage.state == "done"]
+    used_up = {stage_of("extract", round_of(name)) for name in probed}
+    lost = again.lost(session, run_id, damaged, deleted=run.state != "done", used_up=used_up)
     if run.state == "done" and not lost:
         return 0
     if lost and _is_held(session, run_id):

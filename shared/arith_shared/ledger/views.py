@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from arith_shared.ledger import plan, workers
 from arith_shared.ledger.clock import now
+from arith_shared.ledger.rounds import kind_of
 from arith_shared.ledger.tables import RESULT_TABLES, Artifact, Attempt, Event, Run, Stage, Unit, Worker
 
 #: Part of a stage that must be done before its pace says anything about the rest.
@@ -150,7 +151,7 @@ def _stage_view(session: Session, stage: Stage, run_state: str) -> StageView:
         rate_unit=first.progress_unit if first else "",
         note=first.progress_note if first else "",
         device=", ".join(sorted({device for _, _, device in running if device})),
-        workers=workers.slots(session).get(plan.QUEUE_OF[stage.name], 0),
+        workers=workers.slots(session).get(plan.QUEUE_OF[kind_of(stage.name)], 0),
     )
 
 

@@ -4,6 +4,7 @@ from arith_shared.problems.ceiling import ceiling
 from arith_shared.problems.chains import ChainStyle, given, output_tokens, probed_tokens
 from arith_shared.problems.distributions import Distribution, general_distribution, layout_distribution
 from arith_shared.problems.grammar import LAYOUTS, Formula, Layout, Token, question_tokens
+from arith_shared.problems.prompts import POOL, Line, Spacing, demonstrations, lines
 from arith_shared.problems.sampling import Problems, sample
 from arith_shared.problems.splits import Split
 from arith_shared.problems.text import Encoded, encode, texts
@@ -11,20 +12,25 @@ from arith_shared.problems.vocabulary import Vocabulary
 
 __all__ = [
     "LAYOUTS",
+    "POOL",
     "ChainStyle",
     "Distribution",
     "Encoded",
     "Formula",
     "Layout",
+    "Line",
     "Problems",
+    "Spacing",
     "Split",
     "Token",
     "Vocabulary",
     "ceiling",
+    "demonstrations",
     "encode",
     "general_distribution",
     "given",
     "layout_distribution",
+    "lines",
     "output_tokens",
     "probed_tokens",
     "question_tokens",

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import count, permutations, product
 from typing import Literal
@@ -22,7 +22,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from arith_shared.problems.grammar import LAYOUTS, Layout, parse_layout
+from arith_shared.problems.grammar import LAYOUTS, Layout, Question, Separator, parse_layout
 from arith_shared.problems.vocabulary import Vocabulary
 
 Lengths = Literal["templates", "uniform"]
@@ -55,19 +55,30 @@ class Distribution:
     @property
     def vocabulary(self) -> Vocabulary:
         """Token ids for LMs trained from scratch on these problems."""
-        return Vocabulary(self.max_number, self.names)
+        asks = any(layout.question_end == "=?" for layout in self.layouts)
+        return Vocabulary(self.max_number, self.names, question_mark=asks)
 
 
 @cache
-def layout_distribution(name: str, *, max_number: int, names: int) -> Distribution:
+def layout_distribution(
+    name: str, *, max_number: int, names: int, separator: Separator = ";", question: Question = "="
+) -> Distribution:
     """Problems of the one layout `name`; raise ValueError where there are none."""
     if name not in LAYOUTS:
         raise ValueError(f"layout {name!r} is unknown; choose one of {', '.join(LAYOUTS)}")
-    return _distribution({LAYOUTS[name]: 1.0}, max_number, names)
+    layout = replace(LAYOUTS[name], separator=separator, question_end=question)
+    return _distribution({layout: 1.0}, max_number, names)
 
 
 @cache
-def general_distribution(*, max_number: int, names: int, lengths: Lengths = "templates") -> Distribution:
+def general_distribution(
+    *,
+    max_number: int,
+    names: int,
+    lengths: Lengths = "templates",
+    separator: Separator = ";",
+    question: Question = "=",
+) -> Distribution:
     """Random combinations of at most three formulas; raise ValueError where there are none.
 
     `lengths`: "templates" makes the 42 templates equally likely, so that 32 of 42 problems have three
@@ -79,9 +90,11 @@ def general_distribution(*, max_number: int, names: int, lengths: Lengths = "tem
         texts = list(_expansions(template))
         for text in texts:
             weights[text] += share / len(texts)
-    return _distribution(
-        {parse_layout(text, text): weight for text, weight in weights.items()}, max_number, names
-    )
+    layouts = {
+        replace(parse_layout(text, text), separator=separator, question_end=question): weight
+        for text, weight in weights.items()
+    }
+    return _distribution(layouts, max_number, names)
 
 
 def templates(length: int) -> list[Template]:

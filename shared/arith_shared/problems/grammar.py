@@ -29,7 +29,11 @@ class Token:
     label: str
 
 
-EQUALS, COMMA, SEMICOLON = (Token("symbol", 0, sign) for sign in "=,;")
+EQUALS, COMMA, SEMICOLON, QUESTION_MARK = (Token("symbol", 0, sign) for sign in "=,;?")
+
+#: The sign between definition and question, and how the question ends.
+Separator = Literal[";", ","]
+Question = Literal["=", "=?"]
 
 #: The four basic forms by the kinds of their operands, in text order.
 _FORMS = (("number",), ("name",), ("number", "number"), ("name", "number"), ("number", "name"))
@@ -72,6 +76,9 @@ class Layout:
     question: int
     #: Role letters in alphabetical order.
     variables: tuple[str, ...]
+    #: How the text is written; never which problems there are, and in which split.
+    separator: Separator = ";"
+    question_end: Question = "="
 
     def definition(self, variable: int) -> Formula:
         """The formula that defines `variable`."""
@@ -117,7 +124,9 @@ class Layout:
 def question_tokens(layout: Layout) -> tuple[Token, ...]:
     """The tokens of definition and question, in reading order; 20 for `eq1`."""
     asked = layout.definition(layout.question).target
-    return (*join_formulas(layout.formulas), SEMICOLON, asked, EQUALS)
+    separator = SEMICOLON if layout.separator == ";" else COMMA
+    end = (EQUALS,) if layout.question_end == "=" else (EQUALS, QUESTION_MARK)
+    return (*join_formulas(layout.formulas), separator, asked, *end)
 
 
 def join_formulas(formulas: Sequence[Formula]) -> tuple[Token, ...]:

@@ -1,6 +1,7 @@
 """A text is a gather: every token of every layout names a column of one matrix of token ids.
 
-The columns are the vocabulary's signs, then a problem's numbers, operators, names and values. Problems of
+The columns are the vocabulary's signs, then a problem's numbers, operators, names and values, then the question
+mark. Problems of
 all layouts are so rendered at once, without a loop over layouts or problems. Arrays run over problems last,
 since whole columns are computed at a time.
 """
@@ -44,6 +45,8 @@ class Shape:
         """The column of `columns` that holds the id of `token`."""
         operators = len(_SIGNS) + self.numbers
         names = operators + self.operators
+        if token.label == "?":
+            return names + 2 * self.variables
         first = {
             "symbol": _SIGNS.get(token.label, 0),
             "number": len(_SIGNS),
@@ -65,7 +68,8 @@ def columns(
     fixed = np.arange(len(_SIGNS))[:, None].repeat(numbers.shape[1], axis=1)
     signs = np.where(operators < 0, _SIGNS["-"], _SIGNS["+"])
     parts = (fixed, numbers + vocabulary.first_number, signs, names + vocabulary.first_name)
-    return np.concatenate((*parts, values + vocabulary.first_number))
+    mark = np.full_like(fixed[:1], vocabulary.size - 1)
+    return np.concatenate((*parts, values + vocabulary.first_number, mark))
 
 
 def plan(texts: Sequence[Sequence[Token]], shape: Shape) -> NDArray[np.int64]:

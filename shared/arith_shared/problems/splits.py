@@ -9,7 +9,7 @@ candidates of other splits are thrown away, half of them for `train`, fifteen of
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -62,7 +62,9 @@ class TextHash:
         numbers, operators, names = np.split(zeros, np.cumsum([shape.numbers, shape.operators]))
         ids = columns(numbers, operators, names, names, _CODES).astype(np.uint64)
         weights = np.zeros((len(ids), len(layouts)), dtype=np.uint64)
-        texts = plan([question_tokens(layout) for layout in layouts], shape)
+        # However a text is written, with commas or question marks, the problem stays in its split.
+        plain = [replace(layout, separator=";", question_end="=") for layout in layouts]
+        texts = plan([question_tokens(layout) for layout in plain], shape)
         for position, chosen in enumerate(texts.T):
             weights[chosen, np.arange(len(layouts))] += word(stream(0), position)
         return cls((ids * weights).sum(axis=0), weights[len(SIGNS) :][: len(zeros)])

@@ -1,7 +1,7 @@
 """Token ids of the problem language, for LMs trained from scratch: one token per whole number.
 
-Order: padding, end of sequence, signs, names, numbers. Numbers come last and in order, so that the id of a
-number is an offset plus the number.
+Order: padding, end of sequence, signs, names, numbers, and a question mark where questions end in one. Numbers
+come in order, so that the id of a number is an offset plus the number.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ class Vocabulary:
 
     max_number: int
     names: int
+    #: Whether there is a question mark; it comes last, so that no other id depends on it.
+    question_mark: bool = False
 
     pad: ClassVar[int] = 0
     eos: ClassVar[int] = 1
@@ -39,12 +41,12 @@ class Vocabulary:
     @property
     def size(self) -> int:
         """How many tokens there are."""
-        return self.first_number + self.max_number + 1
+        return self.first_number + self.max_number + 1 + self.question_mark
 
     @property
     def numbers(self) -> NDArray[np.int64]:
         """int64[number]: the ids of 0..`max_number`."""
-        return np.arange(self.first_number, self.size, dtype=np.int64)
+        return self.first_number + np.arange(self.max_number + 1, dtype=np.int64)
 
     @property
     def tokens(self) -> tuple[str, ...]:
@@ -71,7 +73,8 @@ class Vocabulary:
 @cache
 def _tokens(vocabulary: Vocabulary) -> tuple[str, ...]:
     numbers = (str(number) for number in range(vocabulary.max_number + 1))
-    return (*SIGNS, *ascii_lowercase[: vocabulary.names], *numbers)
+    mark = ("?",) if vocabulary.question_mark else ()
+    return (*SIGNS, *ascii_lowercase[: vocabulary.names], *numbers, *mark)
 
 
 @cache

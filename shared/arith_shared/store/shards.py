@@ -73,10 +73,19 @@ class Header:
     layers: list[int]
     labels: list[str]
     variables: list[str]
+    #: The position of each column, where not all were written; None: column 0 is position 0, and so on.
+    positions: list[int] | None = None
+
+    def columns(self) -> dict[int, str]:
+        """The name of each position's column."""
+        positions = range(len(self.labels)) if self.positions is None else self.positions
+        digits = max(2, len(str(max(positions, default=0))))
+        return {position: f"t{position:0{digits}d}" for position in positions}
 
     def metadata(self, extra: Mapping[str, str]) -> dict[bytes, bytes]:
         """The schema metadata of a file with this header and more, in the form that pyarrow wants."""
-        own = {_HEADER: json.dumps(asdict(self)).encode()}
+        facts = {name: value for name, value in asdict(self).items() if value is not None}
+        own = {_HEADER: json.dumps(facts).encode()}
         return {name.encode(): text.encode() for name, text in extra.items()} | own
 
 
@@ -128,7 +137,7 @@ class Shard:
                 raise ArtifactError(
                     f"{path}: expected {self.rows} rows, found {file.metadata.num_rows}; extract again"
                 )
-            name = _column_names(self.header.labels)[position]
+            name = self.header.columns()[position]
             cells = file.read(columns=[name], use_threads=False).column(0).combine_chunks()
         return np.frombuffer(cells.buffers()[1], "<u2", count=self.rows * width).reshape(-1, width)
 
@@ -168,16 +177,11 @@ def _layer_file(folder: Path, layer: int) -> Path:
     return folder / f"layer={layer:02d}.parquet"
 
 
-def _column_names(labels: Sequence[str]) -> list[str]:
-    digits = max(2, len(str(len(labels) - 1)))
-    return [f"t{position:0{digits}d}" for position in range(len(labels))]
-
-
 def _write_layer(
     path: Path, bits: NDArray[np.uint16], header: Header, metadata: Mapping[bytes, bytes]
 ) -> None:
     rows, cell = bits.shape[1], pa.binary(2 * header.width)
-    fields = [pa.field(name, cell, nullable=False) for name in _column_names(header.labels)]
+    fields = [pa.field(name, cell, nullable=False) for name in header.columns().values()]
     columns = [
         pa.FixedSizeBinaryArray.from_buffers(cell, rows, [None, pa.py_buffer(position)]) for position in bits
     ]

@@ -37,8 +37,11 @@ class ShardBuilder:
         capacity: int,
         dtype: Half,
         variables: Sequence[str],
+        positions: Sequence[int] | None = None,
     ) -> None:
-        self._header = Header("", dtype, width, list(layers), list(labels), list(variables))
+        """`labels` has one entry per column; `positions` says which positions they are, where not all."""
+        chosen = None if positions is None else list(positions)
+        self._header = Header("", dtype, width, list(layers), list(labels), list(variables), chosen)
         self._bits = [np.empty((len(labels), capacity, width), np.uint16) for _ in layers]
         self._capacity = capacity
         self._rows = 0
@@ -75,8 +78,8 @@ class ShardBuilder:
 
     def _misfit(self, layer: int, values: NDArray[np.float32]) -> HalfPrecisionError:
         place = first_misfit(values, self._header.dtype)
-        found, position = values[place], place[1]
-        token = self._header.labels[position]
+        found, token = values[place], self._header.labels[place[1]]
+        position = list(self._header.columns())[place[1]]
         remedy = (
             "set extract.dtype=bfloat16"
             if np.isfinite(found)
@@ -117,8 +120,12 @@ class StateReader:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Generic label of each position, as in `A=1+B`."""
+        """Generic label of each column, as in `A=1+B`."""
         return tuple(self._header.labels)
+
+    def label(self, position: int) -> str:
+        """Generic label of a position. Raises UserError when it was not extracted."""
+        return self._header.labels[_place(list(self._header.columns()), position, "position")]
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -153,7 +160,7 @@ class StateReader:
         Raises UserError when the layer or position was not extracted, ArtifactError when a file is damaged.
         """
         _place(self._header.layers, layer, "layer")
-        _place(range(len(self._header.labels)), position, "position")
+        _place(list(self._header.columns()), position, "position")
         result = np.empty((self.n, self.width), np.float32)
         start = 0
         for shard, take in self._shards:

@@ -46,7 +46,7 @@ def corrupted(sequences: torch.Tensor) -> torch.Tensor:
 
 def test_the_verdict_is_that_of_greedy_decoding(lm, generated):
     gold = corrupted(generated.sequences)
-    captured = capture(lm, gold, QUESTION, [0], QUESTION)
+    captured = capture(lm, gold, QUESTION, [0], range(QUESTION))
     greedy = (generated.sequences == gold).all(dim=1)
     assert int(greedy.sum()) == len(gold) - OUTPUTS
     assert solved(captured.predicted, gold, QUESTION).tolist() == greedy.tolist()
@@ -55,15 +55,15 @@ def test_the_verdict_is_that_of_greedy_decoding(lm, generated):
 def test_the_states_are_those_of_generation_at_every_layer_and_position(lm, generated):
     positions = QUESTION + OUTPUTS - 1
     layers = range(lm.config.num_hidden_layers + 1)
-    states = capture(lm, generated.sequences, QUESTION, layers, positions).states
+    states = capture(lm, generated.sequences, QUESTION, layers, range(positions)).states
     # Each step of a generation reports the positions that it has read: first the question, then one by one.
     expected = torch.stack([torch.cat(steps, dim=1) for steps in zip(*generated.hidden_states, strict=True)])
     torch.testing.assert_close(states, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_only_the_layers_and_positions_asked_for_are_kept(lm, generated):
-    everything = capture(lm, generated.sequences, QUESTION, [0, 1, 2], 12).states
-    some = capture(lm, generated.sequences, QUESTION, [2, 0], 5).states
+    everything = capture(lm, generated.sequences, QUESTION, [0, 1, 2], range(12)).states
+    some = capture(lm, generated.sequences, QUESTION, [2, 0], range(5)).states
     torch.testing.assert_close(some, everything[[2, 0]][:, :, :5], rtol=0, atol=0)
 
 
@@ -74,7 +74,7 @@ def test_the_last_layer_is_after_the_final_norm_and_the_others_are_not(lm, gener
         block.register_forward_hook(lambda _, __, output, name=name: seen.update({name: output}))
         for name, block in enumerate([*decoder.layers, decoder.final_layer_norm], start=1)
     ]
-    states = capture(lm, generated.sequences, QUESTION, [1, 2], QUESTION).states
+    states = capture(lm, generated.sequences, QUESTION, [1, 2], range(QUESTION)).states
     for block in blocks:
         block.remove()
     assert torch.equal(states[0], seen[1][:, :QUESTION])
@@ -85,12 +85,16 @@ def test_the_last_layer_is_after_the_final_norm_and_the_others_are_not(lm, gener
 def test_what_follows_a_position_does_not_change_its_state(lm, generated):
     other = generated.sequences.clone()
     other[:, QUESTION:] = 2
-    one, two = (capture(lm, ids, QUESTION, [2], QUESTION).states for ids in (generated.sequences, other))
+    one, two = (
+        capture(lm, ids, QUESTION, [2], range(QUESTION)).states for ids in (generated.sequences, other)
+    )
     torch.testing.assert_close(one, two, rtol=0, atol=0)
 
 
 def test_the_other_problems_of_a_batch_do_not_change_a_state(lm, generated):
     mixed = generated.sequences.clone()
     mixed[1:] = mixed[1:].flip(0)
-    one, two = (capture(lm, ids, QUESTION, [2], QUESTION).states for ids in (generated.sequences, mixed))
+    one, two = (
+        capture(lm, ids, QUESTION, [2], range(QUESTION)).states for ids in (generated.sequences, mixed)
+    )
     assert torch.equal(one[:, 0], two[:, 0])

@@ -7,7 +7,7 @@ import pyarrow.parquet
 import pytest
 import torch
 
-from arith_extractor import handler
+from arith_extractor import lms
 from arith_extractor.handler import handle
 from arith_model.transformer import build_for
 from arith_shared.errors import CancelledError, HalfPrecisionError
@@ -188,15 +188,15 @@ def test_a_cancelled_unit_stops_at_the_next_batch(extract, spec, tmp_path):
 
 
 def test_a_model_is_loaded_once_for_the_shards_of_a_run(extract, spec, monkeypatch):
-    loaded, load = [], handler.load_model
-    monkeypatch.setattr(handler, "load_model", lambda *of: loaded.append(of) or load(*of))
-    monkeypatch.setattr(handler, "_held", {})
+    loaded, load = [], lms.load_model
+    monkeypatch.setattr(lms, "load_model", lambda *of: loaded.append(of) or load(*of))
+    monkeypatch.setattr(lms, "_held", {})
     for start in (0, 8):
         extract(spec, start, 8)
     assert len(loaded) == 1
     extract(changed(spec, precision="bfloat16"), 0, 8)
     assert len(loaded) == 2
-    assert len(handler._held) == 1
+    assert len(lms._held) == 1
 
 
 def test_states_beyond_float16_stop_the_unit_with_the_remedy(extract, spec, lm, tmp_path_factory):

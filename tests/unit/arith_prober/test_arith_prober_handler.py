@@ -14,7 +14,7 @@ import torch
 from arith_model.seeds import derive_seed
 from arith_prober.handler import handle
 from arith_prober.probes import Mlp
-from arith_shared.errors import ArtifactError, UnsolvedError
+from arith_shared.errors import ArtifactError, UnsolvedError, UserError
 from arith_shared.problems import ceiling, probed_tokens, sample
 from arith_shared.specs import parse_spec
 from arith_shared.store.shards import ProblemTable
@@ -51,11 +51,13 @@ def hidden_states(problems, seed):
     return states.astype(np.float32)
 
 
-def write_shard(folder, split, start, count, solved_share=0.9, weights="trained"):
+def write_shard(folder, split, start, count, solved_share=0.9, weights="trained", positions=None):
     problems = sample(DISTRIBUTION, split, start, count, SPEC.seed)
     solved = np.random.default_rng(start).random(count) < solved_share
-    builder = ShardBuilder(range(4), LABELS, WIDTH, count, "bfloat16", DISTRIBUTION.layouts[0].variables)
-    builder.add(hidden_states(problems[solved], seed=start))
+    chosen = range(len(LABELS)) if positions is None else positions
+    labels, variables = [LABELS[place] for place in chosen], DISTRIBUTION.layouts[0].variables
+    builder = ShardBuilder(range(4), labels, WIDTH, count, "bfloat16", variables, positions)
+    builder.add(hidden_states(problems[solved], seed=start)[:, :, list(chosen)])
     table = ProblemTable(problems.index, solved, solved, problems.values, [""] * count)
     folder.mkdir()
     builder.write(folder, table, {"model": "0" * 32})
@@ -102,6 +104,16 @@ def test_a_linear_function_of_the_states_is_found_and_its_control_is_not(probe):
         assert row["ci_low"] <= row["value"] <= row["ci_high"]
         assert abs(row["control"]) < 0.25
     assert min(row["value"] for row in rows[:2]) > 0.9
+
+
+def test_selected_positions_score_as_they_do_among_all(probe, tmp_path):
+    ranges = [("probe", 0, 250), ("probe", 250, 250), ("test", 0, 250)]
+    some = [write_shard(tmp_path / f"{split}-{start}", split, start, count, positions=[4, SECOND_OPERAND])
+            for split, start, count in ranges]  # fmt: skip
+    for position in (4, SECOND_OPERAND):
+        assert probe(1, [position], shards=some) == probe(1, [position])
+    with pytest.raises(UserError, match="position 3 is not in the shards; valid are 4, 8"):
+        probe(1, [3], shards=some)
 
 
 def test_states_of_pure_noise_score_near_0(probe):

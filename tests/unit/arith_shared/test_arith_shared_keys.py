@@ -27,6 +27,8 @@ FIELDS: dict[str, tuple[Any, set[str]]] = {
     "task.max_number": (9, {TRAIN, UNTRAINED, EXTRACT}),
     "task.names": (20, {TRAIN, UNTRAINED, EXTRACT}),
     "task.chain": ("short", {TRAIN, UNTRAINED, EXTRACT}),
+    "task.separator": (",", {TRAIN, UNTRAINED, EXTRACT}),
+    "task.question": ("=?", {TRAIN, UNTRAINED, EXTRACT}),
     "lm.layers": (4, LM),
     "lm.heads": (8, LM),
     "lm.width": (512, LM),
@@ -65,6 +67,9 @@ FIELDS: dict[str, tuple[Any, set[str]]] = {
     "extract.precision": ("bfloat16", {EXTRACT}),
     "extract.dtype": ("bfloat16", {EXTRACT}),
     "extract.layers": ([0, 1], {EXTRACT}),
+    "extract.positions": ([0, 1], {EXTRACT}),
+    "extract.keep_states": (False, NOTHING),
+    "extract.layers_at_once": (2, NOTHING),
     # The sums of a matrix product, and so the last bits of a state, depend on how many rows it has.
     "extract.batch_problems": (7, {EXTRACT}),
     "probe.families": (["ridge"], {PROBE}),  # the untrained LM is read by ridge alone
@@ -79,8 +84,8 @@ FIELDS: dict[str, tuple[Any, set[str]]] = {
 }
 #: Values without which another value would not be possible.
 ALSO = {"lm.tie_head": [("lm.freeze_embeddings", False)]}
-#: Fields that have one value only.
-FIXED = {"lm.kind"}
+#: Fields that have one value only, where the LM is an OPT.
+FIXED = {"lm.kind", "extract.criterion"}
 
 
 def all_keys(spec: Spec) -> dict[str, str]:
@@ -89,7 +94,7 @@ def all_keys(spec: Spec) -> dict[str, str]:
     untrained = {"weights": "untrained", "families": UNTRAINED_FAMILIES}
     return {
         TRAIN: keys.train_key(spec),
-        UNTRAINED: keys.untrained_digest(spec),
+        UNTRAINED: keys.untrained_digest(spec, "digest"),
         EXTRACT: keys.extract_key(spec, "digest", payload),
         PROBE: keys.probe_key(spec, ["shard"], trained),
         CONTROL: keys.probe_key(spec, ["shard"], untrained),
@@ -148,3 +153,64 @@ def test_a_key_is_the_beginning_of_a_sha256_in_hexadecimal():
 def test_equal_specs_have_equal_keys_however_they_were_written():
     assert keys.spec_key(parse_spec({})) == keys.spec_key(parse_spec({"lm": {"layers": 8}, "seed": 0}))
     assert keys.spec_key(parse_spec({})) != keys.spec_key(parse_spec({"seed": 1}))
+
+
+MISTRAL = {"lm": {"kind": "mistral"}, "task": {"chain": "short"}}
+PRETRAINED = {
+    "lm": {"kind": "pretrained", "path": "a/b", "layers": 3, "width": 8},
+    "task": {"chain": "short"},
+}
+#: Fields of the other LMs, as `FIELDS`; the shape that a pretrained LM is said to have is checked, and the hashes of
+#: its weights, which stand for it, come in with the model's digest.
+OTHERS: dict[str, dict[str, tuple[Any, set[str]]]] = {
+    "mistral": {
+        "lm.layers": (2, LM),
+        "lm.heads": (2, LM),
+        "lm.kv_heads": (1, LM),
+        "lm.width": (64, LM),
+        "lm.ffn": (64, LM),
+        "lm.init_std": (0.1, LM),
+        "lm.problems_per_text": (2, LM),
+    },
+    "pretrained": {
+        "lm.path": ("c/d", {TRAIN}),
+        "lm.revision": ("main", {TRAIN}),
+        "lm.layers": (4, NOTHING),
+        "lm.width": (16, NOTHING),
+        "lm.device_map": ("auto", NOTHING),
+    },
+}
+PROMPT = {
+    "lm.prompt.demonstrations": (1, {EXTRACT}),
+    "lm.prompt.demonstration_seed": (1, {EXTRACT}),
+    "lm.prompt.spacing": ("compact", {EXTRACT}),
+    "lm.prompt.lengths": ("mixed", {EXTRACT}),
+    "extract.criterion": ("answer", {EXTRACT}),
+}
+
+
+@pytest.mark.parametrize(("kind", "base"), [("mistral", MISTRAL), ("pretrained", PRETRAINED)])
+def test_fields_of_other_lms_enter_exactly_the_keys_of_what_they_determine(kind, base):
+    fields = OTHERS[kind] | PROMPT
+    named = {path for path in field_paths(kind) if path.startswith("lm.") and "training" not in path}
+    assert fields.keys() == named - {"lm.kind"} | {"extract.criterion"}
+    before = all_keys(parse_spec(base))
+    for path, (value, expected) in fields.items():
+        after = all_keys(parse_spec(apply_overrides(base, [(path, value)])))
+        assert {name for name in before if before[name] != after[name]} == expected, path
+
+
+def test_each_run_looks_a_pretrained_lm_up_for_itself_and_trains_no_other_twice():
+    looked_up, trained = parse_spec(PRETRAINED), parse_spec(MISTRAL)
+    assert keys.train_key(looked_up, "run-a") != keys.train_key(looked_up, "run-b")
+    assert keys.train_key(trained, "run-a") == keys.train_key(trained, "run-b")
+
+
+BEFORE = {"train": "120519d1a6e6c6f5b2c8bc128ffec145", "extract": "b39edc3aa827f122fab5a52ee17b2026"}
+
+
+def test_keys_of_artifacts_made_before_there_were_other_lms_are_still_theirs():
+    """Computed by the code before `task.separator`, `extract.positions` and their like were fields."""
+    spec = parse_spec({})
+    assert keys.train_key(spec) == BEFORE["train"]
+    assert keys.extract_key(spec, "digest", {"split": "probe"}) == BEFORE["extract"]

@@ -84,3 +84,46 @@ def test_overrides_leave_the_given_data_alone():
 def test_an_override_below_a_value_is_refused():
     with pytest.raises(SpecError, match=r"seed\.x: seed is a value, not a group"):
         apply_overrides({"seed": 1}, [("seed.x", 1)])
+
+
+PRETRAINED = {"kind": "pretrained", "path": "a/b", "layers": 3, "width": 8}
+
+
+@pytest.mark.parametrize("lm", [{"kind": "opt"}, {"kind": "mistral"}, PRETRAINED], ids=lambda lm: lm["kind"])
+def test_every_kind_of_lm_survives_json_and_names_its_own_fields(lm):
+    spec = parse_spec({"lm": lm})
+    assert spec.lm.kind == lm["kind"]
+    assert parse_spec(json.loads(json.dumps(spec.model_dump(mode="json")))) == spec
+    for path in field_paths(lm["kind"]):
+        node = spec
+        for name in path.split("."):
+            node = getattr(node, name)
+        assert not isinstance(node, BaseModel)
+
+
+@pytest.mark.parametrize(
+    ("lm", "message"),
+    [
+        ({"kind": "pretrained"}, r"lm\.layers: required for lm\.kind pretrained: num_hidden_layers in"),
+        ({"kind": "gpt"}, "kind must be opt, mistral or pretrained"),
+        ({"path": "a/b"}, r"lm\.path: unknown field: it belongs to lm\.kind pretrained, and this is opt"),
+        ({"kind": "mistral", "hedas": 2}, r"lm\.hedas: unknown field; did you mean heads\?"),
+        ({"kind": "mistral", "training": {"lr": -1}}, r"^lm\.training\.lr: "),
+        ({"kind": "mistral", "heads": 4, "kv_heads": 3}, "heads 4 is not a multiple of kv_heads 3"),
+        ({"kind": "mistral", "width": 12}, "width 12 must be an even multiple of heads 4"),
+    ],
+)
+def test_mistakes_about_the_kind_of_lm_are_told_in_its_words(lm, message):
+    with pytest.raises(SpecError, match=message):
+        parse_spec({"lm": lm})
+
+
+def test_positions_are_those_of_the_text():
+    assert parse_spec({"extract": {"positions": [19, 0]}}).extract.positions == (19, 0)
+    with pytest.raises(SpecError, match="names position 20; this task has positions 0 to 19"):
+        parse_spec({"extract": {"positions": [20]}})
+
+
+def test_final_answers_are_judged_in_plain_text_only():
+    with pytest.raises(SpecError, match="criterion answer needs an LM that is asked in plain text"):
+        parse_spec({"extract": {"criterion": "answer"}})

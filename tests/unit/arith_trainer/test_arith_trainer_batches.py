@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from arith_shared.errors import SpecError
 from arith_shared.problems import Encoded, encode, general_distribution, sample
-from arith_trainer.batches import NO_LOSS, Batches, next_tokens
+from arith_trainer.batches import Batches
+from arith_trainer.joined import NO_LOSS, join, learnt_tokens
 
 
 def encoded_of(lengths: list[tuple[int, int]]) -> Encoded:
@@ -113,7 +114,8 @@ def test_loss_lies_on_output_and_eos_or_on_every_token_but_padding(training, who
 def test_a_real_problem_is_asked_for_its_answer_and_for_stopping():
     distribution = general_distribution(max_number=9, names=5)
     problems = sample(distribution, "train", 0, 200, 0)
-    labels = next_tokens(encode(problems, distribution), whole_text=False)
+    encoded = encode(problems, distribution)
+    labels = join(encoded, learnt_tokens(encoded, whole_text=False), 1).labels
     vocabulary = distribution.vocabulary
     for row, answer in zip(labels, problems.answer, strict=True):
         assert row[row != NO_LOSS].tolist() == [vocabulary.numbers[answer], vocabulary.eos]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -138,6 +139,10 @@ def test_the_question_ends_where_the_lm_begins_to_write(name: str, chain: Any) -
     question = [token.label for token in question_tokens(LAYOUTS[name])]
     output = [token.label for token in output_tokens(LAYOUTS[name], chain)]
     assert question_length(question + output) == len(question)
+    for separator in (";", ","):
+        asked = replace(LAYOUTS[name], separator=separator, question_end="=?")
+        question = [token.label for token in question_tokens(asked)]
+        assert question_length(question + output) == len(question)
 
 
 def test_what_only_reads_has_no_output() -> None:

@@ -57,3 +57,23 @@ def test_time_is_work_over_the_measured_rate():
     slow, fast = forecast(spec, flops_per_s=1e9), forecast(spec, flops_per_s=4e9)
     assert [stage.seconds for stage in slow] == pytest.approx([4 * stage.seconds for stage in fast])
     assert measure_rate() > 1e8
+
+
+def test_states_that_are_not_kept_need_the_space_of_one_round():
+    spec = recipes.load("mistral-cot").resolve()
+    # 12,000 problems x 46 positions x 33 layers of 4,096 numbers of 2 bytes; 4 layers at a time.
+    assert states_bytes(spec) == 12_000 * 46 * 33 * 4096 * 2
+    assert by_stage(spec)["extract"].size_bytes == 12_000 * 46 * 4 * 4096 * 2
+    assert by_stage(spec)["extract"].units == 24 * 9
+    assert by_stage(spec)["probe"].units == 33 * 10
+
+
+def test_a_pretrained_lm_costs_no_training_and_no_disk():
+    stage = by_stage(recipes.load("mistral-cot").resolve())["train"]
+    assert (stage.units, stage.flops, stage.size_bytes) == (1, 0.0, 0)
+
+
+def test_selected_positions_and_layers_cost_their_share():
+    some = small_spec(extract={"positions": [3, 7], "layers": [1]})
+    assert states_bytes(some) == states_bytes(small_spec()) * 2 * 1 / (20 * 2)
+    assert by_stage(some)["probe"].units == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import yaml
 
@@ -80,3 +82,35 @@ def test_state_lies_where_the_home_setting_says(cli, tmp_path, monkeypatch):
     monkeypatch.setenv("ARITH_HOME", str(tmp_path / "elsewhere"))
     assert cli("submit", "tiny-specialized").code == 0
     assert [item.name for item in tmp_path.iterdir()] == ["elsewhere"]
+
+
+def config_folder(folder, **config):
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def test_a_folder_of_another_lm_is_refused_with_the_fields_to_set(cli, tmp_path):
+    config_folder(tmp_path / "lm", num_hidden_layers=3, hidden_size=128)
+    ran = cli("submit", "mistral-cot", "-s", "lm.path=lm", "--dry-run")
+    assert ran.code == 2
+    assert "submit with -s lm.layers=3 -s lm.width=128" in ran.err
+
+
+def test_a_folder_is_handed_to_workers_as_an_absolute_path(cli, tmp_path):
+    config_folder(tmp_path / "lm", n_layer=3, n_embd=128)
+    shape = ("-s", "lm.layers=3", "-s", "lm.width=128")
+    plan = cli("submit", "mistral-cot", "-s", "lm.path=lm", *shape, "--dry-run", "--json").json
+    assert plan["spec"]["lm"]["path"] == str(tmp_path / "lm")
+
+
+def test_what_is_no_lm_is_refused(cli, tmp_path):
+    (tmp_path / "lm").mkdir()
+    ran = cli("submit", "mistral-cot", "-s", "lm.path=lm", "--dry-run")
+    assert (ran.code, "is not the folder of an LM" in ran.err) == (2, True)
+
+
+def test_a_dry_run_tells_what_lies_on_the_disk_at_one_time(cli):
+    told = cli("submit", "mistral-cot", "--dry-run").out.splitlines()[-1]
+    assert told == (
+        "Hidden states: 149 GB in 9 rounds of layers, each deleted once probed: 18.1 GB lie on the disk at one time."
+    )

@@ -1,4 +1,4 @@
-"""What an experiment is: a frozen, validated, hashable description, and nothing about where it runs.
+"""The groups of a spec: task, training, the OPT decoder, extraction and probes.
 
 Every value that the paper states or leaves open is a field here; the recipes (YAML, shipped with the
 command line) give the values and name the paper's table for each. Section numbers in the comments are
@@ -7,25 +7,29 @@ those of the paper; "gap x" names a decision where the paper is silent.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
-from arith_shared.errors import SpecError
-from arith_shared.problems import Distribution, general_distribution, layout_distribution
+from arith_shared.problems import (
+    Distribution,
+    Token,
+    general_distribution,
+    layout_distribution,
+    probed_tokens,
+)
 
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
-class _Frozen(BaseModel):
+class Frozen(BaseModel):
+    """A group of fields: immutable, complete, and without unknown ones."""
+
     # Pydantic's lax mode on purpose: a tuple is a list in YAML and JSON, and PyYAML takes 1e-3 for a text.
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
-class TaskSpec(_Frozen):
+class TaskSpec(Frozen):
     """The arithmetic problems (section 2.1, appendix B)."""
 
     layout: Literal["eq1", "level-1", "level-2", "level-3", "level-4", "level-5"] = "eq1"
@@ -42,19 +46,40 @@ class TaskSpec(_Frozen):
     chain: Literal["none", "short", "backtrack"] = "none"
     """What the LM writes before the answer: nothing, the paper's equation 3, or the chain of the authors'
     later code (gap r)."""
+    separator: Literal[";", ","] = ";"
+    """The sign between definition and question (gap w)."""
+    question: Literal["=", "=?"] = "="
+    """How the question ends: `A=`, or `A=?` as in front of a chain (section 4.1, gap w)."""
 
     def evaluation(self) -> Distribution:
         """The distribution whose problems are answered, extracted and probed."""
-        return layout_distribution(self.layout, max_number=self.max_number, names=self.names)
+        return layout_distribution(
+            self.layout,
+            max_number=self.max_number,
+            names=self.names,
+            separator=self.separator,
+            question=self.question,
+        )
+
+    def probed_tokens(self) -> tuple[Token, ...]:
+        """The tokens whose hidden states are read: the question's, and the chain's where there is one."""
+        (layout,) = self.evaluation().layouts
+        return probed_tokens(layout, self.chain)
 
     def training_distribution(self) -> Distribution:
         """The distribution that the LM is trained on."""
         if self.training == "same":
             return self.evaluation()
-        return general_distribution(max_number=self.max_number, names=self.names, lengths=self.lengths)
+        return general_distribution(
+            max_number=self.max_number,
+            names=self.names,
+            lengths=self.lengths,
+            separator=self.separator,
+            question=self.question,
+        )
 
 
-class TrainingSpec(_Frozen):
+class TrainingSpec(Frozen):
     """How the LM is trained (table 2)."""
 
     problems: PositiveInt = 200_000
@@ -87,7 +112,7 @@ class TrainingSpec(_Frozen):
     """Seconds between checkpoints; affects what a killed worker loses, never the result."""
 
 
-class OptSpec(_Frozen):
+class OptSpec(Frozen):
     """An OPT decoder trained from scratch (section 3.1, appendix A.2)."""
 
     kind: Literal["opt"] = "opt"
@@ -123,7 +148,7 @@ class OptSpec(_Frozen):
         return self
 
 
-class ExtractSpec(_Frozen):
+class ExtractSpec(Frozen):
     """Which hidden states are written (section 2.2, table 1)."""
 
     n_train: Annotated[int, Field(ge=2)] = 10_000
@@ -136,30 +161,39 @@ class ExtractSpec(_Frozen):
     """Shards are added until enough problems are solved, up to this multiple of what is wanted (gap t)."""
     keep: Literal["solved", "all"] = "solved"
     """Problems whose hidden states are written: only those the LM solved, or all (gap s)."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Compute dtype of the forward pass."""
+    criterion: Literal["chain", "answer"] = "chain"
+    """What makes a problem solved: the whole output is the gold one (gap o), or its last value is. For the second
+    the outputs that differ from the gold chain are decoded; states are read along the gold chain in any case."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Dtype of the weights that are loaded, and of the forward pass."""
     dtype: Literal["float16", "bfloat16"] = "float16"
     """Storage dtype; a state that would overflow is an error, never an infinity."""
     layers: tuple[Annotated[int, Field(ge=0)], ...] | None = None
     """Layers to write (0 = embedding output); None = all."""
+    positions: tuple[Annotated[int, Field(ge=0)], ...] | None = None
+    """Positions to write and probe (0 = first token of the question); None = all."""
+    keep_states: bool = True
+    """Whether hidden states stay after their probes are fitted; else `layers_at_once` bounds the disk space."""
+    layers_at_once: PositiveInt | None = None
+    """Layers that are extracted, probed and, without `keep_states`, deleted before the next ones; None = all."""
     batch_problems: PositiveInt = 500
 
 
-class MlpSpec(_Frozen):
+class MlpSpec(Frozen):
     """The paper's probe (appendix A.1, table 1): two layers, ReLU, full-batch SGD from PyTorch's init."""
 
     epochs: PositiveInt = 30
     lr: Annotated[float, Field(gt=0)] = 1e-3
 
 
-class RidgeSpec(_Frozen):
+class RidgeSpec(Frozen):
     """A linear probe in closed form, beside the paper's: the penalty is chosen by generalised cross-validation."""
 
     penalties: tuple[Annotated[float, Field(gt=0)], ...] = tuple(10.0**k for k in range(-4, 5))
     """Candidates for the penalty, relative to the mean eigenvalue of the features' covariance."""
 
 
-class ProbeSpec(_Frozen):
+class ProbeSpec(Frozen):
     """How hidden states are read (sections 2.2 and 2.3)."""
 
     families: tuple[Literal["mlp", "ridge"], ...] = ("mlp", "ridge")
@@ -182,90 +216,3 @@ class ProbeSpec(_Frozen):
         if not self.families or len(set(self.families)) != len(self.families):
             raise ValueError(f"families {list(self.families)} must name each family once, and at least one")
         return self
-
-
-class Spec(_Frozen):
-    """A complete experiment."""
-
-    task: TaskSpec = TaskSpec()
-    lm: OptSpec = OptSpec()
-    extract: ExtractSpec = ExtractSpec()
-    probe: ProbeSpec = ProbeSpec()
-    seed: Seed = 0
-    """Every random choice follows from it: problems, initialisation, data order, probes, bootstrap."""
-
-    @model_validator(mode="after")
-    def _is_possible(self) -> Spec:
-        # Building the distributions checks that names and numbers suffice for the layouts.
-        self.task.evaluation()
-        self.task.training_distribution()
-        for layer in self.extract.layers or ():
-            if layer > self.lm.layers:
-                raise ValueError(
-                    f"extract.layers names layer {layer}; this LM has layers 0 to {self.lm.layers}"
-                )
-        return self
-
-
-def parse_spec(data: Mapping[str, Any]) -> Spec:
-    """Validate `data` as a spec; raise SpecError with one line per mistake, each with the remedy."""
-    try:
-        return Spec.model_validate(data)
-    except ValidationError as error:
-        lines = [_explain(detail) for detail in error.errors(include_url=False)]
-        raise SpecError("\n".join(lines)) from None
-
-
-def apply_overrides(data: Mapping[str, Any], overrides: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """Return `data` with dotted paths set, e.g. ``("probe.mlp.epochs", 60)``; `data` is left as it is."""
-    result = {key: _copy(value) for key, value in data.items()}
-    for path, value in overrides:
-        node = result
-        *parents, leaf = path.split(".")
-        for name in parents:
-            node = node.setdefault(name, {})
-            if not isinstance(node, dict):
-                raise SpecError(f"{path}: {name} is a value, not a group of fields")
-        node[leaf] = value
-    return result
-
-
-def _copy(value: Any) -> Any:
-    return {key: _copy(item) for key, item in value.items()} if isinstance(value, Mapping) else value
-
-
-def _explain(detail: Mapping[str, Any]) -> str:
-    location = [part for part in detail["loc"] if isinstance(part, str)]
-    path = ".".join(str(part) for part in detail["loc"])
-    if detail["type"] == "extra_forbidden":
-        return f"{path}: unknown field{_nearest(location)}"
-    if detail["type"] == "model_type":
-        return f"{path}: expected a group of fields, found {detail['input']!r}"
-    message = str(detail["msg"]).removeprefix("Value error, ")
-    if not path:
-        return message
-    found = f" (found {detail['input']!r})" if not isinstance(detail["input"], Mapping | BaseModel) else ""
-    return f"{path}: {message}{found}"
-
-
-def _nearest(location: Sequence[str]) -> str:
-    """Name the field of that name in another group, else the one in the same group that comes closest."""
-    *group, name = location
-    paths = [path.split(".") for path in field_paths()]
-    if elsewhere := [path for path in paths if path[-1] == name]:
-        return f"; did you mean {'.'.join(elsewhere[0])}?"
-    siblings = sorted({path[len(group)] for path in paths if path[: len(group)] == group})
-    close = difflib.get_close_matches(name, siblings, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else f"; valid fields are {', '.join(siblings)}"
-
-
-def field_paths(model: type[BaseModel] = Spec, prefix: str = "") -> list[str]:
-    """The dotted path of every value of a spec, e.g. ``probe.mlp.epochs``."""
-    paths = []
-    for name, field in model.model_fields.items():
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            paths += field_paths(kind, f"{prefix}{name}.")
-        else:
-            paths.append(f"{prefix}{name}")
-    return paths
