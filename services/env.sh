@@ -36,6 +36,7 @@ ARITH_COMPOSE_REDIS_PASSWORD_FILE=./.secrets/redis_password
 ARITH_COMPOSE_POSTGRES_PASSWORD_FILE=./.secrets/postgres_password
 ARITH_COMPOSE_MONITORING_PASSWORD_FILE=./.secrets/monitoring_password
 ARITH_COMPOSE_HF_TOKEN_FILE=./.secrets/hf_token
+ARITH_COMPOSE_SECRETS=made-$(date -u +%Y-%m-%dT%H:%M:%SZ)
 ARITH_COMPOSE_UID=$uid
 ARITH_COMPOSE_ARTIFACTS=./artifacts
 END

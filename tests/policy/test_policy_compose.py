@@ -47,6 +47,7 @@ def test_a_container_has_no_rights_that_it_does_not_need(name):
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert service["init"] is True
+    assert service["labels"] == {"arithctl.secrets": "${ARITH_COMPOSE_SECRETS:-default}"}
     assert service["mem_limit"]
     assert service["pids_limit"]
     assert not {"privileged", "cap_add", "network_mode", "pid", "ipc", "devices", "container_name"} & set(
