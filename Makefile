@@ -1,6 +1,6 @@
 # arithctl: `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help install demo check format test test-fast lock env up down logs soak explore paper-gpu clean
+.PHONY: help install demo check format test test-fast test-faults lock env up down logs soak explore paper-gpu clean
 
 # Python 3.11 or newer. PIP_FLAGS reaches every pip call, for example to choose a CPU build of torch.
 PYTHON ?= python3.11
@@ -42,6 +42,9 @@ test: install ## All tests.
 
 test-fast: install ## The tests that take seconds.
 	OMP_WAIT_POLICY=passive $(BIN)/pytest -m "not slow"
+
+test-faults: install ## The tests that kill, fill or cut off real processes, brokers and databases.
+	OMP_WAIT_POLICY=passive $(BIN)/pytest -m faults
 
 env: ## Write .env with strong passwords for the compose stack; overwrites nothing.
 	@sh services/env.sh
