@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from sqlalchemy.orm import Session
 from arith_shared import failpoints, queue
 from arith_shared.ledger import garbage, runs, views
 from arith_shared.ledger.clock import now
-from arith_shared.ledger.tables import RESULT_TABLES, RUN_OVER, Artifact, Attempt, Unit, Worker
+from arith_shared.ledger.tables import RESULT_TABLES, RUN_OVER, Artifact, Attempt, Run, Unit, Worker
 from arith_shared.settings import Settings
 from arith_shared.specs import Spec
 from arith_shared.store.artifacts import ArtifactStore
@@ -250,6 +250,11 @@ class Deployment:
 
         return self.until(look)
 
+    def is_idle(self) -> bool:
+        """Whether all runs are over."""
+        with self.reading() as session:
+            return session.scalar(select(Run.id).where(Run.state.not_in(RUN_OVER)).limit(1)) is None
+
     def has_silent_units(self) -> bool:
         """Whether a unit's lease has run out and nobody has noticed yet."""
         with self.reading() as session:
@@ -279,10 +284,17 @@ class Deployment:
         return ArtifactStore(self.settings.artifact_root)
 
     def collect_garbage(self) -> set[str]:
-        """Let `arithctl gc` find all files old, and see that it leaves what rows name; returns what it removed."""
+        """Let `arithctl gc` find all files old, and see that it leaves what rows name; returns what it removed.
+
+        Waits until all runs are over: of a run in work there are temporary files.
+        """
+        self.until(self.is_idle)
         before, old = self._files(), time.time() - 2 * GRACE_S
-        for path in self.store.folder.rglob("*"):
-            os.utime(path, (old, old))
+        for folder, _, names in os.walk(self.store.folder):
+            for name in (*names, "."):
+                # A worker removes its checkpoints after it has recorded that the unit is done.
+                with suppress(FileNotFoundError):
+                    os.utime(Path(folder, name), (old, old))
         ran = self.cli("gc")
         assert (ran.exit_code, ran.exception) == (0, None), ran.output
         with self.reading() as session:
