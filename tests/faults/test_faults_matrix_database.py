@@ -83,6 +83,8 @@ def test_row_17_workers_stop_by_themselves_when_the_database_is_down_past_their_
     deployment.break_units({"model": {"sleep_s": 600}})
     run = deployment.submit()
     deployment.holder(run, "model")
+    # Its handler is at work: before that the worker itself asks the database, and fails at once.
+    deployment.until(lambda: deployment.unit(run, "model").progress_unit)
     postgres.stop()
     deployment.until(lambda: worker.says("stopped: no heartbeat reached the database for 3 s"))
     postgres.start()

@@ -88,7 +88,7 @@ def watched(tmp_path_factory) -> Iterator[Watched]:
         deployment.until(lambda: exporter.says("/metrics"))
         worker = deployment.worker(LOG_FORMAT="json", METRICS_PORT=str(ports[0]))
         deployment.scheduler()
-        run_id = deployment.submit(seed=0)
+        run_id = deployment.submit()
         assert deployment.over(run_id).state == "done"
         of_worker, of_ledger = map(scrape, ports)
         # Without its password the broker refuses the worker, which says so.

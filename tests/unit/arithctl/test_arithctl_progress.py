@@ -73,7 +73,7 @@ def test_a_terminal_gets_a_bar_per_stage(cancelled_while_watched):
 
 def test_elsewhere_there_is_a_line_per_change_and_no_control_sequence(cancelled_while_watched):
     shown = cancelled_while_watched(force_terminal=False)
-    assert shown == "train      open    0/1 units, waiting for a worker\n"
+    assert shown == "train      open    0/1 units, waiting for a worker\ntrain      cancelled 0/1 units\n"
 
 
 def test_a_stage_that_goes_on_is_not_repeated_with_every_look():
