@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from soak.people import Found, People
@@ -26,7 +26,12 @@ class PartReport:
 
     def facts(self) -> dict[str, Any]:
         """All of it, ready for JSON."""
-        return asdict(self)
+        # `asdict` would make nonsense of a Counter.
+        found = {
+            name: dict(value) if isinstance(value, Counter) else value
+            for name, value in vars(self.found).items()
+        }
+        return {field.name: getattr(self, field.name) for field in fields(self)} | {"found": found}
 
 
 def report_of(world: World, found: Found, elapsed_s: float) -> PartReport:
