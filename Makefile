@@ -50,7 +50,8 @@ env: ## Write .env with strong passwords for the compose stack; overwrites nothi
 	@sh services/env.sh
 
 up: ## Start the compose stack and wait until it is healthy.
-	docker compose up --build --wait --detach
+	docker compose --profile cli build
+	docker compose up --wait --detach
 
 down: ## Stop the compose stack; its volumes stay (`docker compose down --volumes` removes them).
 	docker compose down

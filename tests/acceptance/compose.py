@@ -342,7 +342,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="arith-acceptance-") as temporary:
         stack = Stack(Path(temporary))
         try:
-            timed("build", lambda: stack.compose("build"))
+            # With its profile, or an older image of the command line would be kept.
+            timed("build", lambda: stack.compose("--profile", "cli", "build"))
             timed("up --wait", lambda: stack.compose("up", "--wait", "--detach"))
             sys.stdout.write(stack.compose("ps", "--all"))
             check_health(stack)
