@@ -1,7 +1,7 @@
 """Where things are: read from the environment or `.env`, once, by entry points.
 
 Nothing configured means the compose stack of the working folder while it runs, and else embedded: SQLite,
-files and a private broker under `ARITH_HOME`. What the experiment is never stands here (`specs.py`), and a
+files and a private broker under `ARITH_HOME`. What the experiment is never stands here (`specs/`), and a
 setting never changes a result.
 """
 
