@@ -102,6 +102,7 @@ def _finish(draft: Row, claims: list[Row], scatters: Scatters, curve: Curve) -> 
         error=run.error or "",
         question=question,
         answer=answer,
+        pattern="".join(token.label for token in spec.task.probed_tokens()),
         facts=facts.facts(spec, _training_meta(draft)),
         stages=[_stage(stage) for stage in draft["view"].stages],
         accuracy=next((row for row in draft["summary"] if row["name"] == "accuracy"), None),

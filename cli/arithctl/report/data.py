@@ -101,6 +101,8 @@ class RunReport:
     #: A problem as the LM reads it, and its gold output.
     question: str
     answer: str
+    #: The same with generic labels, which name positions and variables: ``A=1+B,B=2+3,C=4+5;A=``.
+    pattern: str
     #: Names and values of what was asked of what, for a reader.
     facts: list[tuple[str, str]]
     #: Rows with name, state, done, total, note.

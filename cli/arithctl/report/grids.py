@@ -18,7 +18,7 @@ _ABSENT = STATUSES.index("absent")
 
 
 def grid_of(data: FigureData) -> Grid:
-    """All families of the run, those of the untrained LM behind the others. Raises ValueError for two rows of a cell."""
+    """All families of the run, those of the untrained LM last. Raises ValueError for two rows of one cell."""
     names = dict.fromkeys(str(row["family"]) for row in data.rows)
     ordered = sorted(names, key=lambda name: name.endswith(UNTRAINED_SUFFIX))
     return Grid(

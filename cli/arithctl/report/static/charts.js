@@ -7,7 +7,7 @@ const ArithCharts = (() => {
   const MARKERS = ["circle", "rect", "triangle", "diamond", "pin", "arrow"];
   const VIRIDIS = ["#440154", "#482878", "#3e4989", "#31688e", "#26828e", "#1f9e89", "#35b779", "#6ece58", "#b5de2b", "#fde725"];
   const BOTH_WAYS = ["#00456d", "#0072B2", "#8fc1dd", "#f3f4f6", "#f0b48a", "#D55E00", "#863b00"];
-  const LEFT = 58, RIGHT = 16;
+  const LEFT = 48, RIGHT = 14;
   /* Pixels that a cell needs to carry its number. */
   const ROOM = { width: 27, height: 15 };
 
@@ -115,8 +115,9 @@ const ArithCharts = (() => {
       tooltip: tooltip(look, formatter, { trigger: "axis", axisPointer: { lineStyle: { color: look.quiet } } }),
       xAxis: tokenAxis(grid, look, width),
       yAxis: [
-        { type: "value", min: Math.floor(lowest * 10) / 10, max: 1, interval: 0.5, name: "r", nameLocation: "middle", nameGap: 34, nameTextStyle: { color: look.quiet },
-          axisLabel: { color: look.quiet, formatter: (value) => (value === 0 || value === 1 ? String(value) : N.text(value, 1)) }, splitLine: { lineStyle: { color: look.line } } },
+        { type: "value", min: Math.floor(lowest * 4) / 4, max: 1, interval: 0.25, name: "r", nameLocation: "middle", nameGap: 28, nameTextStyle: { color: look.quiet },
+          axisLine: { show: false }, splitLine: { lineStyle: { color: look.line } },
+          axisLabel: { color: look.quiet, formatter: (value) => (Number.isInteger(value) ? String(value).replace("-", "−") : value % 0.5 ? "" : N.text(value, 1)) } },
         { type: "value", min: 0, max: 1, show: false },
       ],
       series: [...series, boundaries(grid, look, look.line, true)],
@@ -167,7 +168,7 @@ const ArithCharts = (() => {
       tooltip: tooltip(look, formatter, { trigger: "item" }),
       xAxis: tokenAxis(grid, look, width),
       yAxis: [
-        { type: "category", data: rowsShown, name: "layer", nameLocation: "middle", nameGap: 34, nameTextStyle: { color: look.quiet }, axisTick: { show: false }, axisLine: { show: false },
+        { type: "category", data: rowsShown, name: "layer", nameLocation: "middle", nameGap: 30, nameTextStyle: { color: look.quiet }, axisTick: { show: false }, axisLine: { show: false },
           axisLabel: { color: look.quiet, interval: (i) => i === grid.layers.length || i % few === 0, fontSize: 11, formatter: (name) => (name === "ceiling" ? "ceil." : name) } },
         { type: "value", min: 0, max: 1, show: false },
       ],
@@ -228,5 +229,5 @@ const ArithCharts = (() => {
   const lineCaption = (grid, state) =>
     `${N.family(grid, state.family).title}; dashed: the ceiling${grid.given.some(Boolean) ? "; hollow: the text has printed the value" : ""}.`;
 
-  return { theme, lines, heat, points, curve, caption, lineCaption, describe, fill };
+  return { LEFT, RIGHT, theme, lines, heat, points, curve, caption, lineCaption, describe, fill };
 })();

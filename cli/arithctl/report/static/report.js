@@ -3,6 +3,8 @@
 (() => {
   const N = ArithNumbers, C = ArithCharts;
   const runs = N.data.runs;
+  /* Pixels that a token needs, at least. */
+  const TOKEN = 12;
   const states = new Map();
   let look = C.theme();
   document.documentElement.classList.add("js");
@@ -23,7 +25,7 @@
 
   /* Wide grids scroll inside their own box, so that the page never does. */
   function stretch(element, grid) {
-    element.style.minWidth = `${58 + 16 + 15 * grid.tokens.length}px`;
+    element.style.minWidth = `${C.LEFT + C.RIGHT + TOKEN * grid.tokens.length}px`;
   }
 
   function drawGrid(box, grid, state, selectable) {
@@ -38,6 +40,7 @@
     const drawn = chart(heat, C.heat(grid, wanted, look, heat.clientWidth, height));
     label(lines, `Line chart: r of the best layer at each of ${grid.tokens.length} tokens, for ${grid.variables.join(", ")}, with ceilings`);
     label(heat, `Heatmap of ${grid.variables[state.variable]}, ${state.family}: ${grid.layers.length} layers by ${grid.tokens.length} tokens; ${C.caption(grid, state)}`);
+    if (!selectable) return drawn;
     box.querySelectorAll(".heat-caption").forEach((one) => { one.textContent = C.caption(grid, state); });
     box.querySelectorAll(".line-caption").forEach((one) => { one.textContent = C.lineCaption(grid, state); });
     return drawn;
@@ -97,11 +100,13 @@
     if (!form) return;
     const state = states.get("together"), first = runs.find((run) => run.grid);
     syncControls(form, first.grid, state);
+    panel.querySelector(".heat-caption").textContent = C.caption(first.grid, state);
     panel.querySelectorAll("[data-together]").forEach((box) => {
       const grid = runs[Number(box.dataset.together)].grid;
       const has = N.family(grid, state.family) && state.variable < grid.variables.length;
       box.querySelectorAll(".wide").forEach((one) => { one.hidden = !has; });
-      if (!has) { box.querySelector(".heat-caption").textContent = `This run has no scores of ${state.family} for this variable.`; return; }
+      box.querySelector(".note").hidden = Boolean(has);
+      if (!has) return;
       const measure = N.measurable(grid, state.family, state.measure) ? state.measure : "r";
       drawGrid(box, grid, { ...state, measure }, false);
     });
