@@ -11,8 +11,8 @@ import sys
 import time
 from dataclasses import dataclass, field
 
+from arith_shared import problems
 from arith_shared.errors import DrainError
-from arith_shared.problems import output_tokens, question_tokens
 from arith_shared.specs import Spec
 
 #: Dense bfloat16 TFLOP/s by a part of the device's name (vendors' data sheets); the first that fits.
@@ -100,10 +100,7 @@ class TrainingClock:
 
 def longest_text(spec: Spec) -> int:
     """Tokens of the longest training text, EOS included: what every text is padded to."""
-    layouts = spec.task.training_distribution().layouts
-    return 1 + max(
-        len(question_tokens(layout)) + len(output_tokens(layout, spec.task.chain)) for layout in layouts
-    )
+    return problems.longest_text(spec.task.training_distribution(), spec.task.chain)
 
 
 def tokens_per_step(spec: Spec) -> int:

@@ -124,7 +124,8 @@ def _from_checkpoint(spec: Spec, scratch: Path, target: Path) -> None:
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     save_model(model, part)
-    save_tokenizer(build_tokenizer(spec.task.training_distribution().vocabulary), part)
+    digits = spec.task.number_tokens == "digit"
+    save_tokenizer(build_tokenizer(spec.task.training_distribution().vocabulary, digits=digits), part)
     log = found.facts["log"]
     (part / LOG_FILE).write_text("".join(f"{json.dumps(line)}\n" for line in log))
     accuracy = next((line["accuracy"] for line in reversed(log) if "accuracy" in line), None)
