@@ -7,11 +7,12 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import select
+from sqlalchemy import select, update
+from sqlalchemy.exc import IntegrityError
 
 from arith_shared.ledger import reconcile, runs, schema, units
 from arith_shared.ledger.database import Database
-from arith_shared.ledger.tables import Attempt, Base
+from arith_shared.ledger.tables import Attempt, Base, Stage
 from arith_shared.testing import RecordingSender, small_spec
 
 
@@ -41,7 +42,34 @@ def test_an_attempt_of_before_has_used_nothing_that_is_known(database):
     assert (attempt.owner, attempt.tokens, attempt.gpu_bytes) == ("o", 0, None)
 
 
-@pytest.mark.parametrize("through", [(), ("0001",)], ids=["new", "undone and done again"])
+def test_the_stage_of_a_run_that_was_cancelled_before_is_cancelled_and_nothing_else_changes(database):
+    with database.transaction() as session:
+        cancelled, active = (runs.submit(session, small_spec(), recipe="tiny").id for _ in range(2))
+        runs.cancel(session, cancelled)
+    before = stages(database)
+    assert before[cancelled, "train"].state == "cancelled"
+    downgrade(database, "0002")
+    assert stages(database)[cancelled, "train"].state == "open"
+    schema.upgrade(database)
+    after = stages(database)
+    columns = [column.name for column in Stage.__table__.columns]
+    assert {key: [getattr(row, name) for name in columns] for key, row in after.items()} == {
+        key: [getattr(row, name) for name in columns] for key, row in before.items()
+    }
+    assert after[active, "train"].state == "open"
+    for state in ("nonsense", "running"):
+        with pytest.raises(IntegrityError), database.transaction() as session:
+            session.execute(update(Stage).values(state=state))
+
+
+def stages(database):
+    with database.reading() as session:
+        return {(stage.run_id, stage.name): stage for stage in session.scalars(select(Stage))}
+
+
+@pytest.mark.parametrize(
+    "through", [(), ("0002",), ("0001",)], ids=["new", "undone and done again", "undone to the first"]
+)
 def test_the_migrations_make_the_tables_that_the_code_has(database, through):
     for version in through:
         downgrade(database, version)
