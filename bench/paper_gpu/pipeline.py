@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clock import TrainingClock, peak_flops
+from clock import TrainingClock, decoder, peak_flops
 
 from arith_extractor.handler import handle as extract
 from arith_model import checkpoint
@@ -140,7 +140,9 @@ def _amend(target: Path, clock: TrainingClock) -> None:
     meta = json.loads((target / _META).read_text())
     steps = meta["steps"]
     stopped = meta.get("stopped_by") or (
-        "the target accuracy" if meta["accuracy"] >= (clock.spec.lm.training.stop_at_accuracy or 2.0) else END
+        "the target accuracy"
+        if meta["accuracy"] >= (decoder(clock.spec).training.stop_at_accuracy or 2.0)
+        else END
     )
     meta |= {
         "stopped_by": stopped,
