@@ -70,6 +70,8 @@ def compare(
     from arithctl.connection import open_database
     from arithctl.output import COLUMNS, write_rows
 
+    if layers and figure is not None:
+        raise click.UsageError("the figure shows the best layers: leave --layers out, or --figure")
     settings = load_settings()
     with open_database(settings) as database:
         with database.reading() as session:

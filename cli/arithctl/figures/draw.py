@@ -77,8 +77,8 @@ def draw_differences(
     """Draw the rows of a comparison at the runs' best layers to `destination`, in the format that its name ends in.
 
     With several probe families each gets a file, its name put before the ending. What `remarks` says of the rows of a
-    figure shows stands below it. Returns the paths. Raises UserError
-    for an unknown ending or rows by layer, MissingExtraError if matplotlib is not installed.
+    figure shows stands below it. Returns the paths. Raises UserError for an unknown ending, MissingExtraError if
+    matplotlib is not installed.
     """
     _check([destination.suffix.removeprefix(".")])
     from arithctl.figures.differences import differences_figure
@@ -86,9 +86,6 @@ def draw_differences(
     from arithctl.figures.style import WIDTHS
 
     cells = [row for row in rows if row["metric"] != "accuracy"]
-    places = {(row["run"], row["family"], row["variable"], row["position"]) for row in cells}
-    if len(places) < len(cells):
-        raise UserError("the figure shows the best layers: leave --layers out, or --figure")
     families = list(dict.fromkeys(row["family"] for row in cells))
     paths = []
     for family in families:
