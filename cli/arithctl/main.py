@@ -19,6 +19,10 @@ COMMANDS = {
     "logs": ("arithctl.commands.logs:logs", "Show what happened to a run."),
     "results": ("arithctl.commands.results:results", "Print or save a result table."),
     "figures": ("arithctl.commands.figures:figures", "Draw the figures of runs."),
+    "compare": (
+        "arithctl.commands.compare:compare",
+        "Differences between runs, cell by cell, with intervals.",
+    ),
     "cancel": ("arithctl.commands.cancel:cancel", "Stop a run; what it has finished is kept."),
     "resume": (
         "arithctl.commands.resume:resume",

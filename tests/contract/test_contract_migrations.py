@@ -11,7 +11,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
-from arith_shared.ledger import reconcile, runs, schema, units
+from arith_shared.ledger import groups, reconcile, runs, schema, units
 from arith_shared.ledger.database import Database
 from arith_shared.ledger.tables import Attempt, Base, Stage
 from arith_shared.testing import RecordingSender, small_spec
@@ -73,6 +73,16 @@ def test_the_stage_of_a_run_that_was_cancelled_before_is_cancelled_and_nothing_e
 def stages(database):
     with database.reading() as session:
         return {(stage.run_id, stage.name): stage for stage in session.scalars(select(Stage))}
+
+
+def test_a_run_of_before_is_in_no_group(database):
+    with database.transaction() as session:
+        run_id = runs.submit(session, small_spec(), recipe="tiny").id
+    downgrade(database, "0002")
+    schema.upgrade(database)
+    with database.reading() as session:
+        run = groups.find(session, run_id).runs[0]
+    assert (run.group_id, run.group_place, run.swept) == (None, 0, {})
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,14 @@ those of the paper; "gap x" names a decision where the paper is silent.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from arith_shared.problems import (
     Distribution,
     NumberTokens,
+    Split,
     Token,
     Values,
     general_distribution,
@@ -70,6 +71,13 @@ class TaskSpec(Frozen):
             values=self.values,
             number_tokens=self.number_tokens,
         )
+
+    def source(self, split: Split) -> dict[str, Any]:
+        """What, beside the seed, determines problem i of a split; how it is written does not."""
+        return {
+            "split": split,
+            **self.model_dump(mode="json", include={"layout", "max_number", "names", "values"}),
+        }
 
     def probed_tokens(self) -> tuple[Token, ...]:
         """The tokens whose hidden states are read: the question's, and the chain's where there is one."""
@@ -223,6 +231,9 @@ class ProbeSpec(Frozen):
     gives without having learnt anything."""
     resamples: Annotated[int, Field(ge=0)] = 1_000
     """Bootstrap resamples of the evaluation problems behind each 95 % interval; 0 leaves intervals out."""
+    keep_predictions: bool = True
+    """Whether each cell's predictions on the evaluation problems are kept: 4 bytes per problem and cell. Without them
+    scores cannot be compared problem by problem, nor be drawn as points."""
     block_positions: PositiveInt = 5
     """Positions per unit of work."""
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.9
