@@ -1,4 +1,4 @@
-"""The report's data and page, from rows alone: sizes, failed cells, hostile names, and what stands in for missing files."""
+"""The report's data and page, from rows alone: sizes, failed cells, hostile names, what stands in for files."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from arith_shared.ledger import runs
 from arith_shared.store.predictions import Predictions, PredictionsWriter
 from arithctl import report
 from arithctl.figures.data import FigureData
-from arithctl.report import collect as collecting
 from arithctl.report import tables
+from arithctl.report.collect import curve_of
 from arithctl.report.data import STATUSES, UNIT
 from arithctl.report.grids import cell_index, grid_of
 from arithctl.report.scatters import no_scatters, scatters_of
@@ -259,7 +259,7 @@ def test_a_curve_keeps_every_measured_accuracy_and_the_last_step():
         {"step": step, "loss": 1 / step} | ({"accuracy": step / 5_000} if step % 700 == 0 else {})
         for step in range(1, 5_001)
     ]
-    curve = collecting.curve_of(lines)
+    curve = curve_of(lines)
     assert len(curve.step) <= 420
     measured = {
         step: value for step, value in zip(curve.step, curve.accuracy, strict=True) if value is not None
