@@ -47,7 +47,9 @@ def train_key(spec: Spec, run: str = "") -> str:
     if spec.lm.kind == "pretrained":
         return content_key("train", path=spec.lm.path, revision=spec.lm.revision, run=run)
     task = _task(spec, {"layout", "training", "lengths", "max_number", "names", "chain"})
-    lm = spec.lm.model_dump(mode="json", exclude={"training": {"checkpoint_every_s"}, "prompt": True})
+    later = {"questions", "course", "lesson_accuracy"}
+    lm = spec.lm.model_dump(mode="json", exclude={"training": {"checkpoint_every_s", *later}, "prompt": True})
+    lm["training"] |= _beyond_defaults(spec.lm.training, later)
     return content_key("train", task=task, lm=lm, seed=spec.seed)
 
 

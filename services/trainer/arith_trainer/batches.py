@@ -19,8 +19,8 @@ from torch import Tensor
 
 from arith_model.seeds import derive_seed
 from arith_shared.errors import SpecError
-from arith_shared.problems import Encoded
-from arith_trainer.joined import join, learnt_tokens
+from arith_trainer.branches import Branching
+from arith_trainer.joined import Texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,36 +31,29 @@ class Batch:
     ids: Tensor
     #: int64[P, N]; `NO_LOSS` where nothing is to be learnt.
     labels: Tensor
+    #: int64[P, N] and bool[P, 1, N, N]: positions, and what each token sees; None = one after the other, causally.
+    positions: Tensor | None = None
+    sees: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on `device`."""
-        return Batch(self.ids.to(device), self.labels.to(device))
+        parts = (self.ids, self.labels, self.positions, self.sees)
+        return Batch(*(None if part is None else part.to(device) for part in parts))  # type: ignore[arg-type]
 
 
 class Batches:
     """All batches of a training, by step."""
 
     def __init__(
-        self,
-        encoded: Encoded,
-        *,
-        batch_tokens: int,
-        epochs: int,
-        seed: int,
-        whole_text: bool,
-        problems_per_text: int = 1,
+        self, texts: Texts, *, batch_tokens: int, epochs: int, seed: int, branching: Branching | None = None
     ) -> None:
-        """`whole_text` puts loss on every token, else on output and EOS alone.
+        """`branching` says where the branches of texts that have some begin.
 
         Raises SpecError when not even one text fits into `batch_tokens`.
         """
-        texts = join(encoded, learnt_tokens(encoded, whole_text=whole_text), problems_per_text)
-        self._texts, self._longest = len(texts.ids), int(texts.ids.shape[1])
-        if not self._texts:
-            raise SpecError(
-                f"lm.training.problems: expected at least the {problems_per_text} of one text, found "
-                f"{len(encoded.ids)}; raise it"
-            )
+        # The last token of a text is read by nobody, but counts.
+        self._texts, self._longest = len(texts.ids), texts.ids.shape[1] + (branching is None)
+        self._branching = branching
         self._per_step = batch_tokens // self._longest
         if not self._per_step:
             raise SpecError(
@@ -68,7 +61,7 @@ class Batches:
                 f"found {batch_tokens}; raise it"
             )
         # Half the memory of int64, which only the batch at hand needs.
-        self._ids = torch.from_numpy(texts.ids[:, :-1].astype(np.int32))
+        self._ids = torch.from_numpy(texts.ids.astype(np.int32))
         self._labels = torch.from_numpy(texts.labels.astype(np.int32))
         self._seed = seed
         self._steps_per_epoch = math.ceil(self._texts / self._per_step)
@@ -79,7 +72,10 @@ class Batches:
         """The batch of step number `step`; any step at any time."""
         epoch, place = divmod(step, self._steps_per_epoch)
         rows = self._epoch(epoch)[place * self._per_step :][: self._per_step]
-        return Batch(self._ids[rows].long(), self._labels[rows].long())
+        ids, labels = self._ids[rows].long(), self._labels[rows].long()
+        if self._branching is None:
+            return Batch(ids, labels)
+        return Batch(ids, labels, *self._branching.geometry(rows.numpy()))
 
     def tokens(self, steps: int) -> int:
         """Tokens of the first `steps` steps, as `batch_tokens` counts them: padding and EOS included."""

@@ -24,7 +24,7 @@ def accuracy(model: nn.Module, encoded: Encoded, device: torch.device, problems_
     asked = learnt_tokens(encoded, whole_text=False)
     asked[np.arange(len(asked)) % problems_per_text != problems_per_text - 1] = False
     texts = join(encoded, asked, problems_per_text)
-    ids, labels = torch.from_numpy(texts.ids[:, :-1]), torch.from_numpy(texts.labels)
+    ids, labels = torch.from_numpy(texts.ids), torch.from_numpy(texts.labels)
     rows = max(1, _BATCH_TOKENS // ids.shape[1])
     was_training = model.training
     model.eval()

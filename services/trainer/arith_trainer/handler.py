@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 from arith_model.devices import choose_device, device_name
 from arith_model.tokenizer import build_tokenizer, save_tokenizer
 from arith_model.transformer import build_for, save_model
-from arith_shared.problems import encode, sample
 from arith_shared.work import Context, Outcome, Unit
-from arith_trainer.batches import Batches
 from arith_trainer.evaluate import accuracy
+from arith_trainer.lessons import course_of
 from arith_trainer.look_up import look_up
 from arith_trainer.loop import LogLine, Training
 
@@ -31,36 +30,24 @@ def handle(spec: Spec, unit: Unit, context: Context) -> Outcome:
     lm = spec.lm
     if lm.kind == "pretrained":
         return look_up(lm, context)
-    per_text = lm.problems_per_text if lm.kind == "mistral" else 1
     device = choose_device()
-    distribution, options, chain = spec.task.training_distribution(), lm.training, spec.task.chain
     context.progress(0, 1, "steps", "making problems")
-    training_set = encode(sample(distribution, "train", 0, options.problems, spec.seed), distribution, chain)
-    # Of each text one problem is asked.
-    validation = sample(distribution, "valid", 0, options.evaluate_problems * per_text, spec.seed)
-    held_out = encode(validation, distribution, chain)
     model = build_for(spec).to(device)
     training = Training(
         model=model,
-        batches=Batches(
-            training_set,
-            batch_tokens=options.batch_tokens,
-            epochs=options.epochs,
-            seed=spec.seed,
-            whole_text=options.loss == "sequence",
-            problems_per_text=per_text,
-        ),
-        options=options,
+        course=course_of(spec, lm.training, lambda problems, each: accuracy(model, problems, device, each)),
+        options=lm.training,
         device=device,
         seed=spec.seed,
         scratch=context.scratch,
-        validate=lambda: accuracy(model, held_out, device, per_text),
         progress=context.progress,
     )
     training.run()
     save_model(model, context.output)
     tokenizer = build_tokenizer(
-        distribution.vocabulary, line_ends=lm.kind == "mistral", digits=spec.task.number_tokens == "digit"
+        spec.task.training_distribution().vocabulary,
+        line_ends=lm.kind == "mistral",
+        digits=spec.task.number_tokens == "digit",
     )
     save_tokenizer(tokenizer, context.output)
     _write_log(context.output / LOG_FILE, training.log)
@@ -70,7 +57,7 @@ def handle(spec: Spec, unit: Unit, context: Context) -> Outcome:
             "accuracy": last["accuracy"],
             "loss": last["loss"],
             "steps": training.step,
-            "tokens": training.batches.tokens(training.step),
+            "tokens": training.course.tokens(training.step),
             "parameters": sum(weight.numel() for weight in model.parameters()),
             "device": device_name(device),
         }

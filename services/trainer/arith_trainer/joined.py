@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from arith_shared.errors import SpecError
 from arith_shared.problems import Encoded
 
 Integers = NDArray[np.int64]
@@ -23,11 +24,11 @@ NO_LOSS = -100
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Texts:
-    """Texts, and at each token but the last the one to predict."""
+    """Input tokens, and at each the one to predict: the last token of a text is read by nobody."""
 
     #: int64[T, N], right-padded.
     ids: Integers
-    #: int64[T, N - 1]; `NO_LOSS` where nothing is to be learnt.
+    #: int64[T, N]; `NO_LOSS` where nothing is to be learnt.
     labels: Integers
 
 
@@ -48,4 +49,17 @@ def join(encoded: Encoded, learnt: NDArray[np.bool_], per_text: int) -> Texts:
     # Row by row both masks run through the same tokens in the same order.
     ids[place] = encoded.ids[:count][used]
     labels[place] = np.where(learnt, encoded.ids, NO_LOSS)[:count][used]
-    return Texts(ids, labels[:, 1:])
+    return Texts(ids[:, :-1], labels[:, 1:])
+
+
+def solved_texts(encoded: Encoded, *, whole_text: bool, problems_per_text: int = 1) -> Texts:
+    """Texts to train on; `whole_text` puts loss on every token, else on output and end alone.
+
+    Raises SpecError when there are fewer problems than one text needs.
+    """
+    if len(encoded.ids) < problems_per_text:
+        raise SpecError(
+            f"lm.training.problems: expected at least the {problems_per_text} of one text, found "
+            f"{len(encoded.ids)}; raise it"
+        )
+    return join(encoded, learnt_tokens(encoded, whole_text=whole_text), problems_per_text)

@@ -1,7 +1,8 @@
 """The training loop, on one screen: fetch, forward and backward, finite?, clip, step, log.
 
-A step depends on the weights, the optimiser and its own number alone: batches and dropout masks are drawn
-from (seed, step). So a run that is interrupted and resumed ends with the very bytes, weights and log, of one
+A step depends on the weights, the optimiser, its own number, and with lessons the log, alone: batches and
+dropout masks are drawn from (seed, step). So a run that is interrupted and resumed ends with the very bytes, weights
+and log, of one
 that was not (on a CPU; GPU kernels may differ in the last bit).
 """
 
@@ -10,7 +11,6 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,8 @@ from arith_model.seeds import derive_seed
 from arith_shared.errors import DivergedError, DrainError
 from arith_shared.vitals import VITALS
 from arith_shared.work import Progress
-from arith_trainer.batches import Batch, Batches
+from arith_trainer.batches import Batch
+from arith_trainer.course import Course
 from arith_trainer.joined import NO_LOSS
 from arith_trainer.schedule import learning_rate
 
@@ -46,14 +47,13 @@ class Training:
     """A model in training, and what the loop needs to go on from any step."""
 
     model: nn.Module
-    batches: Batches
+    #: What is read when.
+    course: Course
     options: TrainingSpec
     device: torch.device
     seed: int
     #: Where checkpoints lie.
     scratch: Path
-    #: Accuracy on the validation split.
-    validate: Callable[[], float]
     progress: Progress
     #: One line every `LOG_EVERY` steps and at every evaluation: no times in it, so equal runs have equal logs.
     log: list[LogLine] = field(default_factory=list)
@@ -69,14 +69,15 @@ class Training:
         self._resume(optimizer)
         self.model.train()
         saved_at = time.monotonic()
-        while self.step < self.batches.steps:
+        while self.step < self.course.steps:
             line = self._one_step(optimizer)
             self.step += 1
-            if self.step % self.options.evaluate_every == 0 or self.step == self.batches.steps:
-                line["accuracy"] = self.validate()
+            if self.step % self.options.evaluate_every == 0 or self.step == self.course.steps:
+                line |= {"lesson": self.course.lesson.name} if len(self.course.lessons) > 1 else {}
+                line["accuracy"] = self.course.lesson.validate()
             if self.step % LOG_EVERY == 0 or "accuracy" in line:
                 self.log.append(line)
-            if line.get("accuracy", 0.0) >= (self.options.stop_at_accuracy or math.inf):
+            if "accuracy" in line and self.course.heard(self.step, line["accuracy"]):
                 break
             if time.monotonic() - saved_at > self.options.checkpoint_every_s:
                 self._save(optimizer)
@@ -84,10 +85,10 @@ class Training:
             self._report(optimizer, line)
 
     def _one_step(self, optimizer: torch.optim.Optimizer) -> LogLine:
-        batch = self.batches[self.step].to(self.device)
+        batch = self.course[self.step].to(self.device)
         rate = learning_rate(
             self.step,
-            steps=self.batches.steps,
+            steps=self.course.steps,
             warmup=self.options.warmup_steps,
             peak=self.options.lr,
             final_fraction=self.options.final_lr_fraction,
@@ -116,7 +117,7 @@ class Training:
         accuracy = next((past["accuracy"] for past in reversed(self.log) if "accuracy" in past), None)
         note = f"loss {line['loss']:.3f}" + (f", accuracy {accuracy:.3f}" if accuracy is not None else "")
         try:
-            self.progress(self.step, self.batches.steps, "steps", note)
+            self.progress(self.step, self.course.steps, "steps", note)
         except DrainError:
             self._save(optimizer)
             raise
@@ -130,6 +131,9 @@ class Training:
         if found is not None:
             checkpoint.scatter(found.tensors, self.model, optimizer)
             self.step, self.log = found.step, list(found.facts["log"])
+            for line in self.log:
+                if "accuracy" in line:
+                    self.course.heard(line["step"], line["accuracy"])
             logger.info("going on from the checkpoint after step %d", found.step)
 
 
@@ -149,5 +153,11 @@ def make_optimizer(model: nn.Module, options: TrainingSpec) -> torch.optim.Optim
 
 def batch_loss(model: nn.Module, batch: Batch) -> torch.Tensor:
     """Mean cross-entropy over the tokens that carry loss, in float32."""
-    logits_PNT = model(input_ids=batch.ids, use_cache=False).logits
+    where = {}
+    if batch.sees is not None:
+        # The plain product of queries and keys gets its mask by addition.
+        unseen = torch.finfo(torch.float32).min
+        mask = torch.zeros(batch.sees.shape, device=batch.ids.device).masked_fill(~batch.sees, unseen)
+        where = {"position_ids": batch.positions, "attention_mask": mask}
+    logits_PNT = model(input_ids=batch.ids, use_cache=False, **where).logits
     return cross_entropy(logits_PNT.flatten(0, 1).float(), batch.labels.flatten(), ignore_index=NO_LOSS)

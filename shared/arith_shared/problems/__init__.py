@@ -10,7 +10,9 @@ from arith_shared.problems.distributions import (
     layout_distribution,
 )
 from arith_shared.problems.grammar import LAYOUTS, Formula, Layout, Token, question_tokens
+from arith_shared.problems.lessons import LESSONS, Lesson, lesson_distribution
 from arith_shared.problems.prompts import POOL, Line, Spacing, demonstrations, lines
+from arith_shared.problems.questions import Asked, every_question
 from arith_shared.problems.sampling import Problems, sample
 from arith_shared.problems.splits import Split
 from arith_shared.problems.text import Encoded, encode, last_tokens, longest_text, texts
@@ -18,12 +20,15 @@ from arith_shared.problems.vocabulary import Vocabulary
 
 __all__ = [
     "LAYOUTS",
+    "LESSONS",
     "POOL",
+    "Asked",
     "ChainStyle",
     "Distribution",
     "Encoded",
     "Formula",
     "Layout",
+    "Lesson",
     "Line",
     "NumberTokens",
     "Problems",
@@ -35,10 +40,12 @@ __all__ = [
     "ceiling",
     "demonstrations",
     "encode",
+    "every_question",
     "general_distribution",
     "given",
     "last_tokens",
     "layout_distribution",
+    "lesson_distribution",
     "lines",
     "longest_text",
     "output_tokens",

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from arith_shared.problems import (
     Distribution,
+    Lesson,
     NumberTokens,
     Split,
     Token,
@@ -121,6 +122,14 @@ class TrainingSpec(Frozen):
     """Largest norm of the gradient."""
     loss: Literal["answer", "sequence"] = "answer"
     """Tokens that carry loss: answer and EOS, or every token (gap m)."""
+    questions: Literal["one", "all"] = "one"
+    """Which variables are asked for: the one of the layout, or each, of one definition in one step. A question whose
+    text another split owns is left out."""
+    course: tuple[Lesson, ...] = ()
+    """Lessons before the whole training set, each of up to `problems` draws: look-up alone, sums that need no other
+    formula, and all with the deeper ones more often."""
+    lesson_accuracy: Annotated[float, Field(gt=0, le=1)] = 0.97
+    """Validation accuracy on a lesson's own problems at which the next one begins."""
     precision: Literal["float32", "bfloat16"] = "bfloat16"
     """Compute dtype of forward and backward; weights and optimiser state stay float32."""
     evaluate_every: PositiveInt = 500
@@ -130,6 +139,21 @@ class TrainingSpec(Frozen):
     """Stop early once the validation accuracy reaches this; None trains to the end, as the paper does."""
     checkpoint_every_s: Annotated[float, Field(gt=0)] = 120.0
     """Seconds between checkpoints; affects what a killed worker loses, never the result."""
+
+    @model_validator(mode="after")
+    def _course_fits(self) -> TrainingSpec:
+        if len(set(self.course)) != len(self.course):
+            raise ValueError(f"course {list(self.course)} must name each lesson once")
+        if self.course and self.final_lr_fraction != 1.0:
+            raise ValueError(
+                f"final_lr_fraction {self.final_lr_fraction} with a course: nobody knows beforehand when lessons "
+                "end, and so no schedule; set it to 1"
+            )
+        if self.questions == "all" and self.loss == "sequence":
+            raise ValueError(
+                "questions all with loss sequence: a definition has no loss there; choose loss answer"
+            )
+        return self
 
 
 class OptSpec(Frozen):

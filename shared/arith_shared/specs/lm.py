@@ -52,6 +52,10 @@ class MistralSpec(Frozen):
             raise ValueError(
                 f"heads {self.heads} is not a multiple of kv_heads {self.kv_heads}; choose one that is"
             )
+        if self.training.questions == "all":
+            raise ValueError(
+                "training.questions all is for kind opt: texts of several problems have no branches"
+            )
         return self
 
 

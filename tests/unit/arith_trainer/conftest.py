@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import pytest
 import torch
 
 from arith_model.transformer import build_for
-from arith_shared.problems import encode, sample
 from arith_shared.specs import Spec, parse_spec
-from arith_trainer.batches import Batches
+from arith_trainer.course import Course
+from arith_trainer.evaluate import accuracy
+from arith_trainer.lessons import course_of
 from arith_trainer.loop import Training
 
 #: 12 steps: 2 epochs of 6 batches, the last of an epoch with 4 problems instead of 12.
@@ -52,23 +54,21 @@ def training_of(tmp_path: Path) -> Callable[..., Training]:
     """A fresh training of a spec, with a scratch folder of its own unless one is given."""
 
     def training_of(spec: Spec, **fields: Any) -> Training:
-        distribution, options = spec.task.training_distribution(), spec.lm.training
-        problems = sample(distribution, "train", 0, options.problems, spec.seed)
-        batches = Batches(
-            encode(problems, distribution, spec.task.chain),
-            batch_tokens=options.batch_tokens,
-            epochs=options.epochs,
-            seed=spec.seed,
-            whole_text=options.loss == "sequence",
+        options, model = spec.lm.training, build_for(spec)
+        course = course_of(
+            spec, options, lambda problems, each: accuracy(model, problems, torch.device("cpu"), each)
         )
+        if "validate" in fields:
+            lessons = [replace(lesson, validate=fields["validate"]) for lesson in course.lessons]
+            course = Course(lessons)
+            del fields["validate"]
         defaults = {
-            "model": build_for(spec),
-            "batches": batches,
+            "model": model,
+            "course": course,
             "options": options,
             "device": torch.device("cpu"),
             "seed": spec.seed,
             "scratch": tmp_path / f"scratch-{len(list(tmp_path.iterdir()))}",
-            "validate": lambda: 0.0,
             "progress": lambda *report: None,
         }
         return Training(**(defaults | fields))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from arith_shared.errors import SpecError
 from arith_shared.problems import Encoded, encode, general_distribution, sample
 from arith_trainer.batches import Batches
-from arith_trainer.joined import NO_LOSS, join, learnt_tokens
+from arith_trainer.joined import NO_LOSS, join, learnt_tokens, solved_texts
 
 
 def encoded_of(lengths: list[tuple[int, int]]) -> Encoded:
@@ -34,7 +34,9 @@ def trainings(draw):
 
 
 def all_batches(encoded, budget, seed=0, epochs=3, *, whole_text=False):
-    batches = Batches(encoded, batch_tokens=budget, epochs=epochs, seed=seed, whole_text=whole_text)
+    batches = Batches(
+        solved_texts(encoded, whole_text=whole_text), batch_tokens=budget, epochs=epochs, seed=seed
+    )
     return batches, [batches[step] for step in range(batches.steps)]
 
 
@@ -73,7 +75,7 @@ def test_a_batch_fills_the_budget_counted_with_padding_and_never_exceeds_it(trai
 def test_any_step_can_be_had_at_any_time(training, random):
     encoded, budget, seed = training
     _, expected = all_batches(encoded, budget, seed)
-    again = Batches(encoded, batch_tokens=budget, epochs=3, seed=seed, whole_text=False)
+    again = Batches(solved_texts(encoded, whole_text=False), batch_tokens=budget, epochs=3, seed=seed)
     steps = list(range(again.steps)) * 2
     random.shuffle(steps)
     for step in steps:
@@ -125,12 +127,14 @@ def test_a_budget_below_one_text_is_refused_with_the_remedy():
     with pytest.raises(
         SpecError, match=r"batch_tokens: expected at least one text of 6 .* found 5; raise it"
     ):
-        Batches(encoded_of([(2, 2), (4, 2)]), batch_tokens=5, epochs=1, seed=0, whole_text=False)
+        Batches(
+            solved_texts(encoded_of([(2, 2), (4, 2)]), whole_text=False), batch_tokens=5, epochs=1, seed=0
+        )
 
 
 def test_the_papers_budget_gives_the_papers_number_of_steps():
     """Kudo et al. 2024, table 2: 16,384 tokens a batch; equation 1 with answer and EOS has 22 tokens."""
     encoded = Encoded(np.zeros((200_000, 22), np.int8), np.full(200_000, 20), np.full(200_000, 22))
-    batches = Batches(encoded, batch_tokens=16_384, epochs=500, seed=0, whole_text=False)
+    batches = Batches(solved_texts(encoded, whole_text=False), batch_tokens=16_384, epochs=500, seed=0)
     assert len(batches[0].ids) == 744
     assert batches.steps == 500 * math.ceil(200_000 / 744)

@@ -10,6 +10,7 @@ from arith_shared.problems import encode, sample
 from arith_trainer import evaluate
 from arith_trainer.batches import Batches
 from arith_trainer.evaluate import accuracy
+from arith_trainer.joined import solved_texts
 from arith_trainer.loop import batch_loss
 
 CPU = torch.device("cpu")
@@ -47,7 +48,7 @@ def model(case):
     """An LM that is right now and then."""
     spec, training_set, _ = case
     model = build_for(spec)
-    batches = Batches(training_set, batch_tokens=1500, epochs=12, seed=0, whole_text=False)
+    batches = Batches(solved_texts(training_set, whole_text=False), batch_tokens=1500, epochs=12, seed=0)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     for step in range(batches.steps):
         optimizer.zero_grad()

@@ -7,8 +7,7 @@ import pytest
 
 from arith_shared.errors import SpecError
 from arith_shared.problems import Encoded, encode, general_distribution, sample
-from arith_trainer.batches import Batches
-from arith_trainer.joined import NO_LOSS, join, learnt_tokens
+from arith_trainer.joined import NO_LOSS, join, learnt_tokens, solved_texts
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +37,7 @@ def test_a_text_is_its_problems_one_after_the_other(encoded, per_text, whole_tex
 def test_fewer_problems_than_one_text_needs_are_refused_with_the_remedy(encoded):
     few = Encoded(encoded.ids[:3], encoded.question_length[:3], encoded.length[:3])
     with pytest.raises(SpecError, match=r"problems: expected at least the 4 of one text, found 3; raise it"):
-        Batches(few, batch_tokens=999, epochs=1, seed=0, whole_text=False, problems_per_text=4)
+        solved_texts(few, whole_text=False, problems_per_text=4)
 
 
 def test_only_one_problem_of_each_text_is_asked_in_an_evaluation(encoded):

@@ -65,7 +65,7 @@ def test_five_steps_are_those_of_a_plain_loop(spec_with, training_of, options, r
     factors = [1 / 3, 2 / 3, 1.0] + [0.5 * (1 + math.cos(math.pi * done / 9)) for done in (1, 2)]
     losses, norms = [], []
     for step, factor in enumerate(factors):
-        batch = training.batches[step]
+        batch = training.course[step]
         probability = plain(batch.ids).logits.log_softmax(dim=-1)
         learnt = batch.labels >= 0
         chosen = probability[learnt].gather(1, batch.labels[learnt][:, None])
@@ -144,7 +144,7 @@ def uninterrupted(spec_with, training_of):
     training = training_of(spec_with(), progress=drain_at(STEPS))
     with pytest.raises(DrainError):
         training.run()
-    assert training.step == training.batches.steps == STEPS
+    assert training.step == training.course.steps == STEPS
     return training
 
 
@@ -301,6 +301,6 @@ def test_tokens_are_counted_for_the_steps_that_this_process_did(spec_with, train
     training = training_of(spec_with(), scratch=scratch)
     first = VITALS.tokens - before
     training.run()
-    of_steps = [training.batches[step].ids.numel() for step in range(training.batches.steps)]
+    of_steps = [training.course[step].ids.numel() for step in range(training.course.steps)]
     assert first == sum(of_steps[:5])
     assert VITALS.tokens - before - first == sum(of_steps[5:])

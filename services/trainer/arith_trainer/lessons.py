@@ -1,0 +1,69 @@
+"""A spec to a course: the problems of each lesson, of the whole training set last."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from arith_model.seeds import derive_seed
+from arith_shared.problems import (
+    Distribution,
+    Encoded,
+    encode,
+    every_question,
+    lesson_distribution,
+    sample,
+)
+from arith_trainer.batches import Batches
+from arith_trainer.branches import branch
+from arith_trainer.course import Course, Lesson
+from arith_trainer.joined import solved_texts
+
+if TYPE_CHECKING:
+    from arith_shared.specs import Spec, TrainingSpec
+
+#: Accuracy on problems, of which each `problems_per_text`-th is asked.
+Accuracy = Callable[[Encoded, int], float]
+
+
+def course_of(spec: Spec, options: TrainingSpec, accuracy: Accuracy) -> Course:
+    """The lessons of `options`, and the training distribution itself."""
+    whole = spec.task.training_distribution()
+    lessons = [(name, lesson_distribution(whole, name), options.lesson_accuracy) for name in options.course]
+    return Course(
+        [
+            _lesson(spec, options, accuracy, *each)
+            for each in (*lessons, ("all", whole, options.stop_at_accuracy))
+        ]
+    )
+
+
+def _lesson(
+    spec: Spec, options: TrainingSpec, accuracy: Accuracy, name: str, part: Distribution, until: float | None
+) -> Lesson:
+    per_text = spec.lm.problems_per_text if spec.lm.kind == "mistral" else 1
+    # Of each text one problem is asked.
+    validation = sample(part, "valid", 0, options.evaluate_problems * per_text, spec.seed)
+    held_out = encode(validation, part, spec.task.chain)
+    return Lesson(
+        name, _batches(spec, options, name, part, per_text), partial(accuracy, held_out, per_text), until
+    )
+
+
+def _batches(spec: Spec, options: TrainingSpec, name: str, part: Distribution, per_text: int) -> Batches:
+    problems = sample(part, "train", 0, options.problems, spec.seed)
+    make = partial(
+        Batches,
+        batch_tokens=options.batch_tokens,
+        epochs=options.epochs,
+        # The order of the whole training set was drawn so before there were lessons.
+        seed=spec.seed if name == "all" else derive_seed(spec.seed, "lesson", name),
+    )
+    if options.questions == "all":
+        asked = every_question(problems, part, "train", spec.task.chain)
+        # The name, and how a question ends: every sign is a token.
+        texts, branching = branch(asked, 1 + len(spec.task.question))
+        return make(texts, branching=branching)
+    encoded = encode(problems, part, spec.task.chain)
+    return make(solved_texts(encoded, whole_text=options.loss == "sequence", problems_per_text=per_text))
