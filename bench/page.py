@@ -1,0 +1,77 @@
+"""`docs/benchmarks.md` from the JSON files beside it: nothing on the page is written by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+_HEAD = """# Benchmarks
+
+Written by `make bench` from the JSON files in `docs/benchmarks/`; one bench alone: `python -m bench.NAME`.
+Contestants of a bench take turns in one process; ratios are medians over rounds of neighbours in time ("from" and "to"
+are the extremes). The machine was shared with other work, so ratios of CPU time are what to trust; wall times
+and rates depend on the load given with each bench. "Time / ours" above 1: arithctl is faster.
+"""
+
+
+def render(folder: Path) -> str:
+    """The page for all benches of `folder`."""
+    found = {
+        path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))
+    }
+    parts = [_HEAD, "## Targets\n", _targets(found)]
+    parts += [_section(name, bench) for name, bench in found.items()]
+    return "\n".join(parts)
+
+
+def _targets(found: dict[str, dict[str, Any]]) -> str:
+    rows = [
+        {
+            "bench": f"[{name}](#{name})",
+            **{key: target[key] for key in ("what", "wanted", "found", "verdict", "why")},
+        }
+        for name, bench in found.items()
+        for target in bench["targets"]
+    ]
+    return _table(rows)
+
+
+def _section(name: str, bench: dict[str, Any]) -> str:
+    parts = [f"## {name}\n", f"{bench['title']}. {bench['about']}\n"]
+    parts += [
+        f"### {table['title']}\n\n{_table(table['rows'])}" for table in bench["tables"] if table["rows"]
+    ]
+    parts += [f"- {note}" for note in bench["notes"]]
+    parts.append(f"{chr(10) if bench['notes'] else ''}{_machine(bench)}\n")
+    return "\n".join(parts)
+
+
+def _machine(bench: dict[str, Any]) -> str:
+    machine = bench["machine"]
+    gemm = ", ".join(f"{rate:.0f} on {threads}" for threads, rate in machine["gemm_fp32_gflops"].items())
+    bf16 = ", ".join(machine["bf16_instructions"]) or "no bfloat16 instructions"
+    versions = ", ".join(f"{package} {version}" for package, version in machine["versions"].items())
+    return (
+        f"`{bench['command']}`, {machine['utc']} UTC, {bench['rounds']} rounds, {bench['seconds']:.0f} s. "
+        f"{machine['processor']}, {machine['cores']} cores, {machine['vector']}, {bf16}, {machine['memory_gb']:g} GB. "
+        f"Floor: float32 matrix products GFLOP/s {gemm} thread(s); bfloat16 {machine['gemm_bf16_gflops']['1']:.0f}; "
+        f"memory {machine['memory_copy_gb_per_s']:.1f} GB/s; disk GB/s {machine['disk_write_fsync_gb_per_s']:.2f} written "
+        f"through, {machine['disk_write_cached_gb_per_s']:.2f} to the page cache, "
+        f"{machine['disk_read_cached_gb_per_s']:.2f} read from it. Load average {machine['load_average_before']:.1f} "
+        f"before, {bench['load_average_after']:.1f} after. Python {machine['python']}, {versions}."
+    )
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> str:
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    lines += ["| " + " | ".join(_cell(row.get(name, "")) for name in columns) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
