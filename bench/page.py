@@ -10,8 +10,8 @@ from typing import Any
 _HEAD = """# Benchmarks
 
 Written by `make bench` from the JSON files in `docs/benchmarks/`; one bench alone: `python -m bench.NAME`.
-Contestants of a bench take turns in one process; ratios are medians over rounds of neighbours in time ("from" and "to"
-are the extremes). The machine was shared with other work, so ratios of CPU time are what to trust; wall times
+Contestants of a bench take turns in one process; ratios are medians over rounds of neighbours in time ("from" and
+"to" are the extremes). The machine was shared with other work, so ratios of CPU time are what to trust; wall times
 and rates depend on the load given with each bench. "Time / ours" above 1: arithctl is faster.
 """
 
@@ -53,13 +53,14 @@ def _machine(bench: dict[str, Any]) -> str:
     gemm = ", ".join(f"{rate:.0f} on {threads}" for threads, rate in machine["gemm_fp32_gflops"].items())
     bf16 = ", ".join(machine["bf16_instructions"]) or "no bfloat16 instructions"
     versions = ", ".join(f"{package} {version}" for package, version in machine["versions"].items())
+    disk = [machine[f"disk_{way}_gb_per_s"] for way in ("write_fsync", "write_cached", "read_cached")]
     return (
         f"`{bench['command']}`, {machine['utc']} UTC, {bench['rounds']} rounds, {bench['seconds']:.0f} s. "
-        f"{machine['processor']}, {machine['cores']} cores, {machine['vector']}, {bf16}, {machine['memory_gb']:g} GB. "
+        f"{machine['processor']}, {machine['cores']} cores, {machine['vector']}, {bf16}, "
+        f"{machine['memory_gb']:g} GB. "
         f"Floor: float32 matrix products GFLOP/s {gemm} thread(s); bfloat16 {machine['gemm_bf16_gflops']['1']:.0f}; "
-        f"memory {machine['memory_copy_gb_per_s']:.1f} GB/s; disk GB/s {machine['disk_write_fsync_gb_per_s']:.2f} written "
-        f"through, {machine['disk_write_cached_gb_per_s']:.2f} to the page cache, "
-        f"{machine['disk_read_cached_gb_per_s']:.2f} read from it. Load average {machine['load_average_before']:.1f} "
+        f"memory {machine['memory_copy_gb_per_s']:.1f} GB/s; disk GB/s {disk[0]:.2f} written through, {disk[1]:.2f} "
+        f"to the page cache, {disk[2]:.2f} read from it. Load average {machine['load_average_before']:.1f} "
         f"before, {bench['load_average_after']:.1f} after. Python {machine['python']}, {versions}."
     )
 

@@ -26,9 +26,9 @@ def measure(options: Options, machine: Machine) -> Report:
     """Width 64 to 1,024 at 10,000 problems: one position of one layer, 3 variables and 20 controls."""
     report = Report(
         "Ridge probes: penalty by cross-validation, 3 variables and 20 controls on the same hidden states",
-        f"One (layer, position) with N = 10,000, {EVALUATED:,} predicted, {len(PENALTIES)} penalties; a grid repeats "
-        f"it cell by cell. RidgeCV finds its penalty by exact leave-one-out, arithctl by its mean (GCV). `{PER_CELL}` "
-        "was timed for one target and counted 23 times: every fit does the same work.",
+        f"One (layer, position) with N = 10,000, {EVALUATED:,} predicted, {len(PENALTIES)} penalties; a grid "
+        f"repeats it cell by cell. RidgeCV finds its penalty by exact leave-one-out, arithctl by its mean (GCV). "
+        f"`{PER_CELL}` was timed for one target and counted 23 times: every fit does the same work.",
     )
     speed, same = Table("Cells of 23 targets"), Table("Pearson r of the 3 variables on problems not fitted")
     for width in (16,) if options.quick else (64, 256, 1024):
