@@ -50,10 +50,10 @@ def measure(options: Options, machine: Machine) -> Report:
     """Two shapes, the same weights, texts, precision and learning rate for all."""
     report = Report(
         "Training tokens per second, float32",
-        "OPT decoders on problems of 22 tokens (EOS included), AdamW, gradient norm clipped at 1, loss on the answer, "
-        "timed from the end of the first step to the end of the last but one. Our steps also draw the batch of (seed, "
-        f"step), check loss and norm, and report. `{TRAINER}` reads EOS too, which predicts nothing. `{LOOP}` draws "
-        "random rows and updates with AdamW as that script does on a CPU, not fused.",
+        "OPT decoders on problems of 22 tokens (EOS included), AdamW, gradient norm clipped at 1, loss on the "
+        "answer; timed from the end of the first step to the end of the last but one. Our steps also draw the batch "
+        f"of (seed, step), check loss and norm, and report. `{TRAINER}` reads EOS too, which predicts nothing. "
+        f"`{LOOP}` draws random rows and updates with AdamW as that script does on a CPU, not fused.",
     )
     table = Table("Tokens")
     if not installed("accelerate"):
