@@ -11,7 +11,7 @@ import sys
 from bench.command import parse
 
 #: In the order of the page's interest; each is a module of this package.
-BENCHES = ("ridge", "mlp", "store", "chain", "problems", "extract", "training")
+BENCHES = ("ridge", "mlp", "store", "chain", "problems", "extract", "training", "whole_run")
 
 
 def main() -> int:
