@@ -32,7 +32,7 @@ TTT = "generate, prefix read once, a file per problem and layer"
 
 def measure(options: Options, machine: Machine) -> Report:
     """A small Mistral with three demonstrations before each problem."""
-    problems, batch = (8, 4) if options.quick else (200, 50)
+    problems, batch = (8, 4) if options.quick else (100, 50)
     shape = {"lm__layers": 1} if options.quick else {"lm__layers": 6, "lm__width": 256, "lm__ffn": 640}
     spec = small_spec("tiny-cot", problems, extract__batch_problems=batch, **shape)
     report = Report(
@@ -41,8 +41,8 @@ def measure(options: Options, machine: Machine) -> Report:
         f"untrained weights. `{PLAIN}` is transformers' generate with output_hidden_states on prompt and question; "
         f"`{SHARED}` gives it the keys and values of the demonstrations, as keitokudo/TTT does. Both write a float16 "
         f"safetensors file per batch, the cheapest way; `{TTT}` writes that code's files (its layout: the code "
-        "itself has no licence and is not run). All write as many tokens as the gold chain has, which arithctl reads in one "
-        "pass.",
+        "itself has no licence and is not run). All write as many tokens as the gold chain has, which arithctl reads "
+        "in one pass.",
     )
     speed, memory = Table("Problems, hidden states of all layers and positions on disk"), Table("Peak memory")
     with tempfile.TemporaryDirectory() as name:

@@ -28,12 +28,12 @@ from bench.shards import extract_shard, small_spec, untrained_lm
 BARE, MEMMAP = "bare forward, nothing kept", "npy memmap"
 DATASETS, ELK = "datasets, Array2D (as SAELens)", "one problem at a time, Arrow int16 (as elk)"
 #: Problems of a turn for the way that takes one at a time.
-FEW = 200
+FEW = 50
 
 
 def measure(options: Options, machine: Machine) -> Report:
     """An OPT decoder of 4 layers, width 256, on problems of 20 tokens."""
-    problems, batch = (20, 10) if options.quick else (2_000, 500)
+    problems, batch = (20, 10) if options.quick else (500, 250)
     shape = {"lm__layers": 1} if options.quick else {"lm__layers": 4, "lm__width": 256, "lm__ffn": 1024}
     spec = small_spec("tiny-specialized", problems, extract__batch_problems=batch, **shape)
     report = Report(

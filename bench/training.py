@@ -41,8 +41,8 @@ class Case:
     fields: dict[str, Any]
 
 
-PAPER = {"lm__layers": 8, "lm__heads": 16, "lm__width": 1024, "lm__ffn": 4096}
-CASES = (Case("tiny-specialized", 256, 8, {}), Case("paper's width and depth", 8, 4, PAPER))
+PAPER = {"lm__layers": 2, "lm__heads": 16, "lm__width": 1024, "lm__ffn": 4096}
+CASES = (Case("tiny-specialized", 256, 5, {}), Case("2 layers of the paper's width", 8, 4, PAPER))
 QUICK = (Case("quick", 4, 4, {"lm__layers": 1, "lm__width": 16, "lm__ffn": 32}),)
 
 
