@@ -15,6 +15,19 @@ Contestants of a bench take turns in one process; ratios are medians over rounds
 and rates depend on the load given with each bench. "Time / ours" above 1: arithctl is faster.
 """
 
+#: What is to be measured and has no bench yet: said on the page, so that nobody takes silence for success.
+_NOT_BUILT = (
+    ("extraction: lmprobe 0.10.3, nnsight 0.8.1", ">= 3x", "their contestants are not written"),
+    ("prefix de-duplication for early positions", "same scores, fewer FLOPs", "the prober does not have it"),
+    ("probes in bfloat16", ">= 2.5x at d = 256, >= 3x at 1,024", "the prober does not have them"),
+    ("training: Lightning", ">= 1.05x", "its contestant is not written"),
+    ("scaling: 1 to 2 workers, 1 to 4 simulated hosts", ">= 1.8x, >= 0.95 of ideal", "no bench"),
+    ("dispatch of 100,000 units", "flat", "no bench"),
+    ("growth with problems, layers, width, units", "linear in problems and layers", "no bench"),
+    ("forecast after a calibration", "within 30 %", "`doctor --calibrate` does not exist"),
+    ("everything on a GPU", "see `make paper-gpu`", "no GPU here; its run prints tokens/s and MFU"),
+)
+
 
 def render(folder: Path) -> str:
     """The page for all benches of `folder`."""
@@ -34,6 +47,10 @@ def _targets(found: dict[str, dict[str, Any]]) -> str:
         }
         for name, bench in found.items()
         for target in bench["targets"]
+    ]
+    rows += [
+        {"bench": "-", "what": what, "wanted": wanted, "found": "-", "verdict": "not measured", "why": why}
+        for what, wanted, why in _NOT_BUILT
     ]
     return _table(rows)
 
