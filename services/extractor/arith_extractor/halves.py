@@ -1,4 +1,4 @@
-"""Half precision on the LM's device: half as many bytes leave it, and torch rounds four times as fast as numpy.
+"""Half precision on the LM's device: half as many bytes leave it, and torch rounds faster than numpy.
 
 The bits are those of `arith_shared.store.halves`, which needs no torch.
 """
