@@ -5,3 +5,6 @@ what else the machine does hits all of them. Each bench keeps its figures in `do
 `docs/benchmarks.md` is written from these files. Peers outside our own dependencies live in an environment laid over
 ours (`make bench` builds it); where one is missing its lines say so.
 """
+
+#: In the order of the page's interest; each is a module of this package.
+BENCHES = ("ridge", "mlp", "store", "chain", "problems", "extract", "training", "whole_run")

@@ -8,10 +8,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from bench import BENCHES
 from bench.command import parse
-
-#: In the order of the page's interest; each is a module of this package.
-BENCHES = ("ridge", "mlp", "store", "chain", "problems", "extract", "training", "whole_run")
 
 
 def main() -> int:

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bench import BENCHES
+from bench.report import FLOOR
+
 _HEAD = """# Benchmarks
 
 Written by `make bench` from the JSON files in `docs/benchmarks/`; one bench alone: `python -m bench.NAME`.
@@ -50,16 +53,23 @@ def _targets(found: dict[str, dict[str, Any]]) -> str:
     ]
     rows += [
         {"bench": "-", "what": what, "wanted": wanted, "found": "-", "verdict": "not measured", "why": why}
-        for what, wanted, why in _NOT_BUILT
+        for what, wanted, why in (
+            *_NOT_BUILT,
+            *((name, "-", "this bench was not run yet") for name in BENCHES if name not in found),
+        )
     ]
     return _table(rows)
 
 
 def _section(name: str, bench: dict[str, Any]) -> str:
     parts = [f"## {name}\n", f"{bench['title']}. {bench['about']}\n"]
-    parts += [
-        f"### {table['title']}\n\n{_table(table['rows'])}" for table in bench["tables"] if table["rows"]
-    ]
+    hidden = FLOOR if _busy(bench["machine"]) else ""
+    tables = [table for table in bench["tables"] if table["rows"]]
+    parts += [f"### {table['title']}\n\n{_table(table['rows'], hidden)}" for table in tables]
+    if hidden:
+        parts.append(
+            "- The machine was too busy to measure rates: those below are far too low, and shares are left out."
+        )
     parts += [f"- {note}" for note in bench["notes"]]
     parts.append(f"{chr(10) if bench['notes'] else ''}{_machine(bench)}\n")
     return "\n".join(parts)
@@ -82,8 +92,13 @@ def _machine(bench: dict[str, Any]) -> str:
     )
 
 
-def _table(rows: Sequence[dict[str, Any]]) -> str:
-    columns = list(dict.fromkeys(name for row in rows for name in row))
+def _busy(machine: dict[str, Any]) -> bool:
+    """Whether others took so much of the cores that a rate per wall second says nothing of the machine."""
+    return bool(machine["load_average_before"] > 2 * machine["cores"])
+
+
+def _table(rows: Sequence[dict[str, Any]], hidden: str = "") -> str:
+    columns = list(dict.fromkeys(name for row in rows for name in row if name != hidden))
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     lines += ["| " + " | ".join(_cell(row.get(name, "")) for name in columns) + " |" for row in rows]
     return "\n".join(lines) + "\n"

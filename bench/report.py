@@ -11,6 +11,9 @@ from typing import Any, Literal
 
 from bench.race import OURS, Lap
 
+#: The column that says how near to the limit of the machine something is.
+FLOOR = "share of floor"
+
 Verdict = Literal["met", "missed", "not measured"]
 
 
@@ -73,7 +76,7 @@ def lap_rows(
                 "from": min(ratios),
                 "to": max(ratios),
                 "wall time / ours": statistics.median(lap.ratios(ours, "wall")),
-                **({"share of floor": floor / lap.wall} if floor else {}),
+                **({FLOOR: floor / lap.wall} if floor else {}),
             }
         )
     return rows

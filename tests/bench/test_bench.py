@@ -8,12 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from bench.__main__ import BENCHES
 from bench.race import OURS, Contestant, Lap, Timing, race
 from bench.report import Report, Table, at_least, at_most, lap_rows, ratio
 from bench.whole_run import Handled, merged, read
 
-from bench import page
+from bench import BENCHES, page
 
 ROOT = Path(__file__).parents[2]
 
@@ -92,6 +91,14 @@ def test_the_page_has_every_target_and_every_figure(tmp_path):
     text = page.render(tmp_path)
     assert "| [fast](#fast) | fast | >= 2x | 3x | met |" in text
     assert "| 1,234 | 0.123 |" in text or "| 1,235 | 0.123 |" in text
+
+
+def test_a_busy_machine_shows_no_share_of_a_floor():
+    rows = [{"contestant": "a", "share of floor": 0.5}]
+    assert page._busy({"load_average_before": 4.1, "cores": 2})
+    assert not page._busy({"load_average_before": 4.0, "cores": 2})
+    assert "floor" in page._table(rows)
+    assert "floor" not in page._table(rows, "share of floor")
 
 
 def test_time_inside_handlers_counts_overlaps_once():
