@@ -36,7 +36,7 @@ States = NDArray[np.float32]
 
 def measure(options: Options, machine: Machine) -> Report:
     """The states of an OPT decoder of width 256: write all of them, then read single columns."""
-    layers, problems, width = (2, 50, 16) if options.quick else (5, 4_000, 256)
+    layers, problems, width = (2, 50, 16) if options.quick else (5, 1_000, 256)
     report = Report(
         "Hidden states on disk: size, and reading one (layer, position)",
         f"{layers} layers x {problems:,} problems x {POSITIONS} positions x {width} wide, float16. `{FILES}` is the "
