@@ -1,6 +1,6 @@
 # arithctl: `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help install demo check format test test-fast test-faults test-browser lock vendor env up down logs soak explore paper-gpu clean
+.PHONY: help install demo check format test test-fast test-faults test-browser lock vendor env up down logs soak explore bench paper-gpu clean
 
 # Python 3.11 or newer. PIP_FLAGS reaches every pip call, for example to choose a CPU build of torch.
 PYTHON ?= python3.11
@@ -19,6 +19,19 @@ install: .venv/.installed ## Make .venv with everything: command line, workers, 
 
 demo: install ## The paper's phenomenon on a laptop: train, extract, probe, draw (a few minutes on two cores).
 	ARITH_MODE=embedded $(BIN)/arithctl submit tiny-specialized --wait
+
+# Peers of the benches, laid over .venv so that they share its torch and leave it as it is.
+.venv-peers/.installed: bench/peers.txt .venv/.installed
+	$(BIN)/python -m venv --clear .venv-peers
+	echo 'import site; site.addsitedir("$(CURDIR)/.venv/lib/'$$(ls .venv/lib)'/site-packages")' \
+	  > .venv-peers/lib/$$(ls .venv/lib)/site-packages/ours.pth
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -r bench/peers.txt
+	@touch $@
+
+BENCH_FLAGS ?=
+
+bench: .venv-peers/.installed ## Measure beside what a user would pick instead, write docs/benchmarks.md; BENCH_FLAGS=--quick.
+	OMP_WAIT_POLICY=passive .venv-peers/bin/python -m bench $(BENCH_FLAGS)
 
 # On a bare GPU machine the environment's own Python: PAPER_PYTHON=python3 make paper-gpu
 PAPER_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))

@@ -164,7 +164,9 @@ class Worker:
             with damage_is_final(held.run_id):
                 context = Context(self._inputs(held), output, scratch, lease)
                 reach("handler.before")
+                started = time.monotonic()
                 outcome = handler(units.spec_of(held), unit, context)
+                log.info("handled in %.3f s", time.monotonic() - started)
             reach("handler.after")
             _write_rows(output, outcome.rows)
             published = self.store.publish(output, kind, held.content_key, outcome.meta)

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from arith_extractor.capture import Captured, capture, last_layer
 from arith_extractor.decode import PATIENCE, answers, greedy
+from arith_extractor.halves import fits_half, half_bits
 from arith_extractor.lms import Lm, open_lm
 from arith_extractor.verdict import solved
 from arith_model.devices import device_name
@@ -115,14 +117,23 @@ class _Extraction:
     def _batch(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         verdict = np.zeros(len(rows), bool)
         shape = (len(self.layers), len(rows), len(self.positions), self.lm.model.config.hidden_size)
-        states = np.empty(shape, np.float32)
+        bits = np.empty(shape, np.uint16)
         for group in self.texts.groups(rows):
             captured, right = self._group(group)
             places = group - rows[0]
             verdict[places] = right
-            states[:, places] = captured.states.float().cpu().numpy()
-        self.builder.add(states if self.keep_all else states[:, verdict])
+            kept = np.flatnonzero(right | self.keep_all)
+            bits[:, places[kept]] = self._halves(captured.states, kept)
+        self.builder.add_bits(bits if self.keep_all else bits[:, verdict])
         return verdict
+
+    def _halves(self, states: Tensor, kept: NDArray[np.int64]) -> NDArray[np.uint16]:
+        """uint16[layer, kept problem, position, width]; raises HalfPrecisionError where a state does not fit."""
+        if len(kept) < states.shape[1]:
+            states = states[:, torch.from_numpy(kept).to(states.device)]
+        if not fits_half(states, self.spec.extract.dtype):
+            self.builder.check(states.float().cpu().numpy())
+        return half_bits(states, self.spec.extract.dtype)
 
     def _group(self, rows: NDArray[np.int64]) -> tuple[Captured, NDArray[np.bool_]]:
         """Texts of one shape: one pass for states and verdicts, and decoding where the final answer decides."""

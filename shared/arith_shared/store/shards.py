@@ -22,7 +22,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,8 @@ class Shard:
     folder: Path
     header: Header
     table: ProblemTable
+    #: Footers of the layer files read so far: with many columns of one file to read, each costs its own bytes alone.
+    _footers: dict[int, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def open(cls, folder: Path) -> Shard:
@@ -132,7 +134,8 @@ class Shard:
     def column(self, layer: int, position: int) -> NDArray[np.uint16]:
         """uint16[row, width]: the bits of one column. Raises ArtifactError when the file is damaged."""
         path, width = _layer_file(self.folder, layer), self.header.width
-        with _reading(path) as file:
+        with _reading(path, self._footers.get(layer)) as file:
+            self._footers[layer] = file.metadata
             if file.metadata.num_rows != self.rows:
                 raise ArtifactError(
                     f"{path}: expected {self.rows} rows, found {file.metadata.num_rows}; extract again"
@@ -162,10 +165,14 @@ def write_shard(
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[Any]:
-    """Open a Parquet file; turn what pyarrow says of a missing or damaged one into ArtifactError."""
+def _reading(path: Path, footer: Any = None) -> Iterator[Any]:
+    """Open a Parquet file, by its `footer` if that was read before.
+
+    Turns what pyarrow says of a missing or damaged file into ArtifactError.
+    """
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        # Reading ahead in threads costs more than it gains where one column is wanted.
+        with pq.ParquetFile(path, metadata=footer, pre_buffer=False, page_checksum_verification=True) as file:
             yield file
     except (OSError, pa.ArrowException, KeyError) as error:
         raise ArtifactError(

@@ -52,18 +52,24 @@ class ShardBuilder:
         Raises HalfPrecisionError when a value is not finite or does not fit, and ValueError for a wrong shape
         or too many problems.
         """
-        header, count = self._header, states.shape[1]
-        expected = (len(header.layers), count, len(header.labels), header.width)
-        if states.shape != expected or states.dtype != np.float32:
-            raise ValueError(f"expected float32{list(expected)}, found {states.dtype}{list(states.shape)}")
-        end = self._rows + count
-        if end > self._capacity:
-            raise ValueError(f"{end} problems do not fit into a shard made for {self._capacity}")
-        for layer, bits, values in zip(header.layers, self._bits, states, strict=True):
-            if not fits(values, header.dtype):
+        rows = self._room(states, np.float32)
+        self.check(states)
+        for bits, values in zip(self._bits, states, strict=True):
+            encode_half(values.swapaxes(0, 1), self._header.dtype, out=bits[:, rows])
+        self._rows = rows.stop
+
+    def add_bits(self, states: NDArray[np.uint16]) -> None:
+        """As `add`, for states that were found to fit and rounded elsewhere: their bits."""
+        rows = self._room(states, np.uint16)
+        for bits, values in zip(self._bits, states, strict=True):
+            bits[:, rows] = values.swapaxes(0, 1)
+        self._rows = rows.stop
+
+    def check(self, states: NDArray[np.float32]) -> None:
+        """Raise HalfPrecisionError, saying where, when a value of `add`'s states is not finite or does not fit."""
+        for layer, values in zip(self._header.layers, states, strict=True):
+            if not fits(values, self._header.dtype):
                 raise self._misfit(layer, values)
-            encode_half(values.swapaxes(0, 1), header.dtype, out=bits[:, self._rows : end])
-        self._rows = end
 
     def write(self, folder: Path, problems: ProblemTable, meta: Mapping[str, str]) -> None:
         """Write the shard to `folder`; `meta`, with the LM's digest as "model", goes to the schema metadata.
@@ -75,6 +81,19 @@ class ShardBuilder:
         extra = dict(meta)
         header = replace(self._header, model=extra.pop("model"))
         write_shard(folder, header, problems, [bits[:, : self._rows] for bits in self._bits], extra)
+
+    def _room(self, states: NDArray[Any], dtype: type[np.generic]) -> slice:
+        """The rows that states of the right shape and dtype will take."""
+        header, count = self._header, states.shape[1]
+        expected = (len(header.layers), count, len(header.labels), header.width)
+        if states.shape != expected or states.dtype != dtype:
+            raise ValueError(
+                f"expected {dtype.__name__}{list(expected)}, found {states.dtype}{list(states.shape)}"
+            )
+        end = self._rows + count
+        if end > self._capacity:
+            raise ValueError(f"{end} problems do not fit into a shard made for {self._capacity}")
+        return slice(self._rows, end)
 
     def _misfit(self, layer: int, values: NDArray[np.float32]) -> HalfPrecisionError:
         place = first_misfit(values, self._header.dtype)

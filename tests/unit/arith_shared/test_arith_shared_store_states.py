@@ -83,6 +83,21 @@ def test_bfloat16_keeps_what_float16_cannot(tmp_path):
     np.testing.assert_allclose(StateReader([tmp_path], 1).matrix(0, 0), [[1e30, -3.0]], rtol=2**-8)
 
 
+def test_states_rounded_elsewhere_give_the_same_files(tmp_path):
+    kept = np.array([True, True, False])
+    states = states_of(np.arange(2))
+    bits = states.astype(np.float16).view(np.uint16)
+    for name, fill in (("states", lambda b: b.add(states)), ("bits", lambda b: b.add_bits(bits))):
+        builder = ShardBuilder(LAYERS, LABELS, 4, 3, "float16", VARIABLES)
+        fill(builder)
+        (tmp_path / name).mkdir()
+        builder.write(tmp_path / name, problem_table(0, kept), {"model": "abc"})
+    for path in (tmp_path / "states").iterdir():
+        assert path.read_bytes() == (tmp_path / "bits" / path.name).read_bytes()
+    with pytest.raises(ValueError, match="expected uint16"):
+        builder.add_bits(states)
+
+
 def test_a_cell_is_read_without_its_neighbours(tmp_path):
     width, problems = 512, 4_000
     payload = 2 * width * problems
@@ -95,6 +110,10 @@ def test_a_cell_is_read_without_its_neighbours(tmp_path):
     # pyarrow reads the last 64 KiB of a file at once, since the footer usually lies within them.
     assert payload <= characters_read() - before <= 1.02 * payload + 2**16
     assert (tmp_path / "layer=00.parquet").stat().st_size <= 1.002 * 8 * payload
+    # The footer is kept, so that a further column of the same layer costs its own bytes alone.
+    before = characters_read()
+    reader.matrix(0, 6)
+    assert payload <= characters_read() - before <= 1.01 * payload
 
 
 def characters_read():

@@ -1,0 +1,282 @@
+"""Hidden states on disk: bytes written, and reading what one probe needs, beside other layouts."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+
+from arith_shared.store.shards import Shard
+from arith_shared.store.states import ProblemTable, ShardBuilder, StateReader
+from bench.command import Options, main
+from bench.machine import Machine, installed
+from bench.race import OURS, Contestant, race
+from bench.report import Report, Table, at_least, at_most, lap_rows, not_measured, ratio
+
+LISTS, DATASETS, FILES = "Parquet, fixed-size lists", "datasets, Array2D", "torch.save per problem and layer"
+POSITIONS = 20
+WHY = (
+    "turning float16 into float32 binds, which both do (see the rows left in float16); tried: footers kept, no "
+    "reading ahead in threads"
+)
+BITS = "left in float16"
+
+States = NDArray[np.float32]
+
+
+def measure(options: Options, machine: Machine) -> Report:
+    """The states of an OPT decoder of width 256: write all of them, then read single columns."""
+    layers, problems, width = (2, 50, 16) if options.quick else (5, 1_000, 256)
+    report = Report(
+        "Hidden states on disk: size, and reading one (layer, position)",
+        f"{layers} layers x {problems:,} problems x {POSITIONS} positions x {width} wide, float16. `{FILES}` is the "
+        "layout of keitokudo/TTT, each file a view of all layers, written for 100 problems only.",
+    )
+    rng = np.random.default_rng(0)
+    states = rng.standard_normal((layers, problems, POSITIONS, width), dtype=np.float32)
+    with tempfile.TemporaryDirectory() as folder:
+        layouts = [layout for layout in _layouts(Path(folder), states) if layout.write is not None]
+        writing, reading, sizes = (
+            Table("Writing"),
+            Table("Reading one (layer, position), page cache warm"),
+            Table("Size"),
+        )
+        payload = {layout.name: 2 * layout.problems * layers * POSITIONS * width for layout in layouts}
+        for threads in options.threads[:1]:
+            laps = race(
+                [Contestant(a.name, a.write, payload[a.name] / 1e6) for a in layouts], options.rounds, threads
+            )
+            floor = 1e-3 / machine["disk_write_cached_gb_per_s"]
+            writing.rows += lap_rows(laps, "MB", threads, floor)
+            column = {a.name: 2 * a.problems * width for a in layouts}
+            repeat = 5
+            reads = [
+                Contestant(a.name, _repeated(a.read, repeat, layers), repeat * column[a.name] / 1e6)
+                for a in layouts
+            ]
+            reads += [
+                Contestant(
+                    f"{a.name}, {BITS}", _repeated(a.bits, repeat, layers), repeat * column[a.name] / 1e6
+                )
+                for a in layouts
+                if a.bits is not None
+            ]
+            read_laps = race(reads, options.rounds, threads)
+            reading.rows += lap_rows(read_laps, "MB", threads, 1e-3 / machine["disk_read_cached_gb_per_s"])
+            report.targets.append(
+                at_least(
+                    "reading one (layer, position): CPU time of fixed-size lists / ours",
+                    5,
+                    ratio(read_laps, LISTS),
+                    WHY,
+                )
+            )
+        for layout in layouts:
+            _check(layout, states)
+            sizes.rows.append(_size(layout, payload[layout.name], column[layout.name]))
+    ours = next(row for row in sizes.rows if row["layout"] == OURS)
+    report.targets += [
+        at_most("bytes on disk / payload", 1.01, ours["bytes / payload"]),
+        at_most("bytes read for one (layer, position) / payload", 1.02, ours["read / needed"]),
+        at_most(
+            "files: layers x shards, and one table of problems per shard", layers + 1, ours["files"], unit=""
+        ),
+    ]
+    if installed("datasets") is None:
+        report.targets.append(
+            not_measured(DATASETS, "-", "`datasets` is not installed; `make bench` installs it")
+        )
+    report.tables += [sizes, writing, reading]
+    report.notes += [
+        "Floor: bytes over the rate of plain file writes to, and reads from, the page cache.",
+        "Bytes read are those the process asked the system for (rchar of /proc/self/io); datasets maps its files "
+        "into memory, where no such count exists.",
+        "arithctl checks a checksum for every page that it reads, turns float16 into float32 and returns a matrix of "
+        "its own; the others return what a probe could be fitted on, float32 too.",
+    ]
+    return report
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A way to lay states on disk."""
+
+    name: str
+    folder: Path
+    problems: int
+    write: Callable[[], object]
+    #: (layer, position) to float32[problem, width].
+    read: Callable[[int, int], States]
+    #: False where files are mapped into memory.
+    counted: bool = True
+    #: As `read`, without the turn to float32.
+    bits: Callable[[int, int], NDArray[Any]] | None = None
+
+
+def _layouts(root: Path, states: States) -> list[Layout]:
+    found = [
+        _ours(root / "ours", states),
+        _lists(root / "lists", states),
+        _files(root / "files", states[:, :100]),
+    ]
+    return [*found, *([_datasets(root / "datasets", states)] if installed("datasets") else [])]
+
+
+def _ours(folder: Path, states: States) -> Layout:
+    layers, problems, positions, width = states.shape
+    labels = [f"token {position}" for position in range(positions)]
+    index = np.arange(problems)
+    table = ProblemTable(index, index >= 0, index >= 0, index[:, None], [""] * problems)
+
+    def write() -> None:
+        folder.mkdir(exist_ok=True)
+        builder = ShardBuilder(range(layers), labels, width, problems, "float16", ["A"])
+        for start in range(0, problems, 500):
+            builder.add(states[:, start : start + 500])
+        builder.write(folder, table, {"model": "none"})
+
+    @cache
+    def shard() -> Shard:
+        return Shard.open(folder)
+
+    @cache
+    def reader() -> StateReader:
+        # A probe unit opens its shards once and then reads column after column.
+        return StateReader([folder], problems)
+
+    def read(layer: int, position: int) -> States:
+        return reader().matrix(layer, position)
+
+    def bits(layer: int, position: int) -> NDArray[np.uint16]:
+        return shard().column(layer, position)
+
+    return Layout(OURS, folder, problems, write, read, bits=bits)
+
+
+def _lists(folder: Path, states: States) -> Layout:
+    layers, problems, positions, width = states.shape
+
+    def write() -> None:
+        folder.mkdir(exist_ok=True)
+        for layer in range(layers):
+            half = states[layer].astype(np.float16)
+            columns = {
+                f"t{position:02d}": pa.FixedSizeListArray.from_arrays(
+                    pa.array(np.ascontiguousarray(half[:, position]).reshape(-1)), width
+                )
+                for position in range(positions)
+            }
+            pq.write_table(
+                pa.table(columns),
+                folder / f"{layer}.parquet",
+                use_dictionary=False,
+                write_statistics=False,
+                compression="none",
+                row_group_size=problems,
+            )
+
+    def bits(layer: int, position: int) -> NDArray[np.float16]:
+        table = pq.read_table(folder / f"{layer}.parquet", columns=[f"t{position:02d}"], use_threads=False)
+        cells = table.column(0).combine_chunks()
+        return np.asarray(cells.flatten().to_numpy(zero_copy_only=False)).reshape(-1, width)
+
+    def read(layer: int, position: int) -> States:
+        return bits(layer, position).astype(np.float32)
+
+    return Layout(LISTS, folder, problems, write, read, bits=bits)
+
+
+def _files(folder: Path, states: States) -> Layout:
+    layers, problems, _, _ = states.shape
+
+    def write() -> None:
+        folder.mkdir(exist_ok=True)
+        for problem in range(problems):
+            whole = torch.from_numpy(states[:, problem]).half()
+            for layer in range(layers):
+                # A view: the file gets the storage behind it, which is that of all layers.
+                torch.save(whole[layer], folder / f"{problem}-{layer}.pt")
+
+    def read(layer: int, position: int) -> States:
+        rows = [
+            torch.load(folder / f"{problem}-{layer}.pt", weights_only=True)[position]
+            for problem in range(problems)
+        ]
+        return torch.stack(rows).float().numpy()
+
+    return Layout(FILES, folder, problems, write, read)
+
+
+def _datasets(folder: Path, states: States) -> Layout:
+    import datasets
+
+    datasets.disable_progress_bars()
+    layers, problems, positions, width = states.shape
+    features = datasets.Features(
+        {f"layer_{layer}": datasets.Array2D((positions, width), "float16") for layer in range(layers)}
+    )
+
+    def write() -> None:
+        halves = states.astype(np.float16)
+        columns = {f"layer_{layer}": halves[layer] for layer in range(layers)}
+        datasets.Dataset.from_dict(columns, features=features).save_to_disk(str(folder))
+
+    @cache
+    def opened() -> Any:
+        return datasets.load_from_disk(str(folder))
+
+    def read(layer: int, position: int) -> States:
+        found = opened().select_columns([f"layer_{layer}"]).with_format("numpy")
+        whole: NDArray[Any] = np.asarray(found[:][f"layer_{layer}"])
+        return whole[:, position].astype(np.float32)
+
+    return Layout(DATASETS, folder, problems, write, read, counted=False)
+
+
+def _repeated(read: Callable[[int, int], NDArray[Any]], times: int, layers: int) -> Callable[[], None]:
+    def run() -> None:
+        for number in range(times):
+            read(number % layers, number % POSITIONS)
+
+    return run
+
+
+def _check(layout: Layout, states: States) -> None:
+    """What is read is what was written: a fast reader of something else proves nothing."""
+    expected = states[1, : layout.problems, 3].astype(np.float16).astype(np.float32)
+    if not np.array_equal(layout.read(1, 3), expected):
+        raise ValueError(f"{layout.name}: reading gives other states than were written")
+
+
+def _size(layout: Layout, payload: int, column: int) -> dict[str, Any]:
+    files = [path for path in layout.folder.rglob("*") if path.is_file()]
+    before = _asked_for()
+    layout.read(1, 3)
+    read = _asked_for() - before
+    return {
+        "layout": layout.name,
+        "payload MB": payload / 1e6,
+        "files": len(files),
+        "bytes / payload": round(sum(path.stat().st_size for path in files) / payload, 5),
+        "read / needed": round(read / column, 4) if layout.counted else "mapped",
+    }
+
+
+def _asked_for() -> int:
+    """Bytes that this process has asked the system to read."""
+    lines = Path("/proc/self/io").read_text(encoding="ascii").splitlines()
+    return int(lines[0].removeprefix("rchar: "))
+
+
+if __name__ == "__main__":
+    sys.exit(main("store", measure))
