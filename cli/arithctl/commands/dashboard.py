@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 
 import click
 
@@ -39,6 +40,8 @@ def dashboard(port: int, host: str, show: bool) -> None:
 
     settings = load_settings()
     logs.configure(settings.log_format)
+    # It tells each time which database it looks at.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     given = settings.dashboard_secret
     if given is not None:
         serving.check_token(given)

@@ -58,9 +58,9 @@ def routes(ledger: Ledger, logins: Logins) -> FastAPI:
         ledger.close()
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
-    app.include_router(entry.routes(logins))
-    app.include_router(live.routes(ledger))
-    app.include_router(results.routes(ledger, Drawings(ledger)))
+    entry.add_routes(app, logins)
+    live.add_routes(app, ledger)
+    results.add_routes(app, ledger, Drawings(ledger))
     app.mount("/static", StaticFiles(directory=HERE / "static"))
     app.add_exception_handler(ArithError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_bad_request)

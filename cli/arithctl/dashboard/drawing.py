@@ -1,4 +1,4 @@
-"""Figures on demand: the ones that `arithctl figures` writes, made once and kept in memory while their run stays as it is.
+"""Figures on demand: those of `arithctl figures`, made once and kept in memory while their run stays as it is.
 
 Matplotlib's settings belong to the whole process, so one figure is drawn at a time.
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from urllib.parse import parse_qs
 
-from fastapi import APIRouter, Request
+from fastapi import FastAPI, Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
@@ -17,21 +17,20 @@ from arithctl.dashboard.logins import SESSION_S, Logins
 _MAX_FORM = 4096
 
 
-def routes(logins: Logins) -> APIRouter:
+def add_routes(app: FastAPI, logins: Logins) -> None:
     """Routes that are open to everybody, and the one that ends a session."""
-    router = APIRouter()
 
-    @router.api_route("/health", methods=["GET", "HEAD"])
+    @app.api_route("/health", methods=["GET", "HEAD"])
     async def health() -> Response:
         return PlainTextResponse("ok\n")
 
-    @router.api_route("/login", methods=["GET", "HEAD"])
+    @app.api_route("/login", methods=["GET", "HEAD"])
     async def login_form(request: Request) -> Response:
         if logins.knows(session_of(request.headers, logins)):
             return RedirectResponse("/", status_code=303)
         return page("login.html", message="", back="/")
 
-    @router.post("/login")
+    @app.post("/login")
     async def login(request: Request) -> Response:
         form = await _form(request)
         back = _local(form.get("back", "/"))
@@ -47,14 +46,12 @@ def routes(logins: Logins) -> APIRouter:
             return page("login.html", status=429, headers=again, message=message, back=back)
         return page("login.html", status=401, message="That is not the token.", back=back)
 
-    @router.post("/logout")
+    @app.post("/logout")
     async def logout(request: Request) -> Response:
         logins.close_session(session_of(request.headers, logins))
         answer = RedirectResponse("/login", status_code=303)
         answer.delete_cookie(logins.cookie, httponly=True, samesite="strict")
         return answer
-
-    return router
 
 
 async def _form(request: Request) -> dict[str, str]:

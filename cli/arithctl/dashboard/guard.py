@@ -19,7 +19,8 @@ from arithctl.dashboard.logins import Logins
 #: Names under which a browser on this machine, or at the end of a tunnel to it, comes.
 HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 #: What can be seen without the token: the way in, what it looks like, and whether the server lives.
-OPEN = ("/login", "/static/", "/health")
+OPEN = frozenset({"/login", "/health"})
+STATIC = "/static/"
 #: The only requests that are not mere reading.
 POSTS = frozenset({"/login", "/logout"})
 
@@ -69,7 +70,7 @@ class Guard:
             return refusal(scope, 405, "Nothing can be changed here.", {"Allow": "GET, HEAD"})
         if method == "POST" and not _same_origin(headers):
             return refusal(scope, 403, "This form was sent by another page.")
-        if path.startswith(OPEN):
+        if path in OPEN or path.startswith(STATIC):
             return None
         return self._stranger(scope, headers)
 
@@ -104,6 +105,12 @@ def _host(header: str) -> str | None:
 
 
 def _same_origin(headers: Headers) -> bool:
-    """Whether a form was sent by a page of ours; tools other than browsers send no Origin."""
+    """Whether a form was sent by a page of ours, or by a tool that is no browser.
+
+    A browser says so in Sec-Fetch-Site; its Origin is `null` because our pages send no referrer.
+    """
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site in ("same-origin", "none")
     origin = headers.get("origin")
     return origin is None or urlsplit(origin).netloc == headers.get("host")

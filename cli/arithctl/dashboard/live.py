@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, get_args
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Query
+from fastapi import FastAPI, Query
 from sqlalchemy.orm import Session
 from starlette.responses import JSONResponse, Response
 
@@ -40,54 +40,51 @@ class Progress:
     eta_s: float | None
 
 
-def routes(ledger: Ledger) -> APIRouter:
+def add_routes(app: FastAPI, ledger: Ledger) -> None:
     """Everything about what goes on."""
-    router = APIRouter()
     methods = ["GET", "HEAD"]
 
-    @router.api_route("/", methods=methods)
+    @app.api_route("/", methods=methods)
     def run_list(state: str = "", recipe: str = "", number: int = Query(1, alias="page", ge=1)) -> Response:
         return page("runs.html", **_list(ledger, state, recipe, number))
 
-    @router.api_route("/live/runs", methods=methods)
+    @app.api_route("/live/runs", methods=methods)
     def run_list_part(
         state: str = "", recipe: str = "", number: int = Query(1, alias="page", ge=1)
     ) -> Response:
         return page("_runs.html", **_list(ledger, state, recipe, number))
 
-    @router.api_route("/runs.json", methods=methods)
+    @app.api_route("/runs.json", methods=methods)
     def run_list_json(
         state: str = "", recipe: str = "", number: int = Query(1, alias="page", ge=1)
     ) -> Response:
         return JSONResponse([row for row, _ in _list(ledger, state, recipe, number)["rows"]])
 
-    @router.api_route("/runs/{run}.json", methods=methods)
+    @app.api_route("/runs/{run}.json", methods=methods)
     def run_json(run: str) -> Response:
         with ledger.reading() as session:
             view = views.run_view(session, runs.find(session, run).id)
         return JSONResponse({"run": view.id, **{k: v for k, v in asdict(view).items() if k != "id"}})
 
-    @router.api_route("/live/runs/{run}", methods=methods)
+    @app.api_route("/live/runs/{run}", methods=methods)
     def run_part(run: str) -> Response:
         return page("_run.html", **run_values(ledger, run))
 
-    @router.api_route("/runs/{run}/log", methods=methods)
+    @app.api_route("/runs/{run}/log", methods=methods)
     def run_log(run: str) -> Response:
         return page("log.html", **_log(ledger, run))
 
-    @router.api_route("/workers", methods=methods)
+    @app.api_route("/workers", methods=methods)
     def worker_list() -> Response:
         return page("workers.html", rows=_workers(ledger))
 
-    @router.api_route("/live/workers", methods=methods)
+    @app.api_route("/live/workers", methods=methods)
     def worker_list_part() -> Response:
         return page("_workers.html", rows=_workers(ledger))
 
-    @router.api_route("/workers.json", methods=methods)
+    @app.api_route("/workers.json", methods=methods)
     def worker_list_json() -> Response:
         return JSONResponse(_workers(ledger))
-
-    return router
 
 
 def run_values(ledger: Ledger, text: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Query
+from fastapi import FastAPI, Query
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.responses import Response
@@ -40,12 +40,11 @@ _MIME = {
 _PAGE = 300
 
 
-def routes(ledger: Ledger, drawings: Drawings) -> APIRouter:
+def add_routes(app: FastAPI, ledger: Ledger, drawings: Drawings) -> None:
     """Everything that is read from result rows; a file's route comes before the page whose name it begins with."""
-    router = APIRouter()
     methods = ["GET", "HEAD"]
 
-    @router.api_route("/runs/{run}", methods=methods)
+    @app.api_route("/runs/{run}", methods=methods)
     def run_page(run: str) -> Response:
         values = run_values(ledger, run)
         with ledger.reading() as session:
@@ -57,14 +56,14 @@ def routes(ledger: Ledger, drawings: Drawings) -> APIRouter:
             names=_TABLES, downloads=get_args(Download), files=get_args(FigureFile),
         )  # fmt: skip
 
-    @router.api_route("/runs/{run}/tables/{table}.{file}", methods=methods)
+    @app.api_route("/runs/{run}/tables/{table}.{file}", methods=methods)
     def table_file(run: str, table: Table, file: Download) -> Response:
         with ledger.reading() as session:
             found = runs.find(session, run)
             rows = _rows(session, [found], table)
         return _attached(_written(rows, table, file), f"{found.id}-{table}.{file}", file)
 
-    @router.api_route("/runs/{run}/tables/{table}", methods=methods)
+    @app.api_route("/runs/{run}/tables/{table}", methods=methods)
     def table_page(
         run: str,
         table: Table,
@@ -77,7 +76,7 @@ def routes(ledger: Ledger, drawings: Drawings) -> APIRouter:
             rows = _rows(session, [found], table)
         return page("table.html", run=found.id, table=table, **_part(rows, table, family, variable, number))
 
-    @router.api_route("/runs/{run}/figures/{family}/{name}.{file}", methods=methods)
+    @app.api_route("/runs/{run}/figures/{family}/{name}.{file}", methods=methods)
     def figure_file(run: str, family: str, name: str, file: FigureFile, save: bool = False) -> Response:
         drawn = drawings.of_run(run, family, file)
         if name not in drawn:
@@ -85,18 +84,16 @@ def routes(ledger: Ledger, drawings: Drawings) -> APIRouter:
         stem, content = drawn[name]
         return _shown(content, stem, file, save)
 
-    @router.api_route("/compare", methods=methods)
+    @app.api_route("/compare", methods=methods)
     def compare_page(run: Annotated[list[str] | None, Query()] = None) -> Response:
         return page("compare.html", **_comparison(ledger, run or []))
 
-    @router.api_route("/compare/{family}.{file}", methods=methods)
+    @app.api_route("/compare/{family}.{file}", methods=methods)
     def compare_figure(
         family: str, file: FigureFile, run: Annotated[list[str], Query()], save: bool = False
     ) -> Response:
         stem, content = drawings.together(run, family, file)
         return _shown(content, stem, file, save)
-
-    return router
 
 
 def _rows(session: Session, found: list[Run], table: str) -> list[dict[str, Any]]:
