@@ -68,7 +68,7 @@ lock: install ## Pin the dependencies of each image anew.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	for service in trainer extractor prober; do \
 	  $(UV_COMPILE) --extra $$service -o services/$$service/requirements.lock || exit 1; done
-	$(UV_COMPILE) --extra figures -o cli/requirements.lock
+	$(UV_COMPILE) --extra figures --extra dashboard -o cli/requirements.lock
 # The soak: how long, which faults (a number repeats them; empty = new ones), on what.
 MINUTES ?= 20
 SEED ?=

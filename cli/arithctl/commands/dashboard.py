@@ -12,7 +12,13 @@ _NEEDS = ("fastapi", "jinja2", "uvicorn")
 
 
 @click.command(epilog="Example:  arithctl dashboard --port 8765")
-@click.option("--port", default=8765, show_default=True, help="Port to serve on; 0 takes any that is free.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8765,
+    show_default=True,
+    help="Port to serve on; 0 takes any that is free.",
+)
 @click.option(
     "--host",
     default="127.0.0.1",

@@ -57,7 +57,7 @@ def routes(ledger: Ledger, logins: Logins) -> FastAPI:
         yield
         ledger.close()
 
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False, lifespan=lifespan)
     entry.add_routes(app, logins)
     live.add_routes(app, ledger)
     results.add_routes(app, ledger, Drawings(ledger))

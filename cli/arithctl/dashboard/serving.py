@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import secrets
+import signal
 import socket
 import threading
 import webbrowser
 from collections.abc import Callable
+from types import FrameType
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -55,10 +56,7 @@ def serve(app: ASGIApp, listener: socket.socket, *, started: Callable[[], None])
         app, log_config=None, log_level="warning", access_log=False, server_header=False, proxy_headers=False,
         limit_concurrency=_CONCURRENT, timeout_graceful_shutdown=_GRACE_S, lifespan="on", ws="none",
     )  # fmt: skip
-    server = _Server(config, started)
-    # It repeats the signal that ended it once everything is closed.
-    with contextlib.suppress(KeyboardInterrupt):
-        server.run(sockets=[listener])
+    _Server(config, started).run(sockets=[listener])
 
 
 def open_browser(url: str) -> None:
@@ -75,3 +73,8 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._on_start()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """End in good order; unlike the base, do not repeat the signal afterwards: being told to end is no failure."""
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
