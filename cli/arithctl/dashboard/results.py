@@ -130,9 +130,9 @@ def _comparison(ledger: Ledger, texts: list[str]) -> dict[str, Any]:
     with ledger.reading() as session:
         found = list({run.id: run for run in (runs.find(session, text) for text in texts if text)}.values())
         offered = [row["run"] for row in views.run_list(session, 200) if row["state"] != "cancelled"]
-        summaries = _side_by_side(session, found, "summary", ("name",))
-        emergence = _side_by_side(session, found, "emergence", ("variable", "family", "threshold"))
-        claims = claim_rows(session, found) if len(found) > 1 else []
+        summary = [row for run in found for row in views.table(session, run.id, "summary")]
+        emergence = [row for run in found for row in views.table(session, run.id, "emergence")]
+        claims = claim_rows(session, found)
         cells = {run.id: _cells(session, run.id) for run in found}
     scored = [run for run, by_family in cells.items() if by_family]
     alike = [set(cells[run].items()) for run in scored] if len(scored) > 1 else [set()]
@@ -140,9 +140,10 @@ def _comparison(ledger: Ledger, texts: list[str]) -> dict[str, Any]:
     return {
         "found": found,
         "offered": offered,
-        "summaries": summaries,
-        "emergence": emergence,
-        "claims": claims,
+        "summary": _side_by_side(found, summary, ("name",)),
+        "emergence": _side_by_side(found, emergence, ("variable", "family", "threshold")),
+        "claims": _side_by_side(found, claims, ("claim",)),
+        "joint": [row for row in claims if row["run"] not in cells],
         "families": families,
         "files": get_args(FigureFile),
         "query": urlencode([("run", run) for run in scored]),
@@ -151,14 +152,15 @@ def _comparison(ledger: Ledger, texts: list[str]) -> dict[str, Any]:
 
 
 def _side_by_side(
-    session: Session, found: list[Run], table: str, keys: tuple[str, ...]
+    found: list[Run], rows: list[dict[str, Any]], keys: tuple[str, ...]
 ) -> list[tuple[tuple[Any, ...], list[dict[str, Any] | None]]]:
     """Rows with the same keys together: the keys, and each run's row or None."""
+    column = {run.id: index for index, run in enumerate(found)}
     by_key: dict[tuple[Any, ...], list[dict[str, Any] | None]] = {}
-    for index, run in enumerate(found):
-        for row in views.table(session, run.id, table):
+    for row in rows:
+        if row["run"] in column:
             key = tuple(row[name] for name in keys)
-            by_key.setdefault(key, [None] * len(found))[index] = row
+            by_key.setdefault(key, [None] * len(found))[column[row["run"]]] = row
     return list(by_key.items())
 
 

@@ -75,6 +75,6 @@ class _Server(uvicorn.Server):
             self._on_start()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """End in good order; unlike the base, do not repeat the signal afterwards: being told to end is no failure."""
+        """End in good order, without repeating the signal as the base does: being told to end is no failure."""
         self.force_exit = self.should_exit and sig == signal.SIGINT
         self.should_exit = True
