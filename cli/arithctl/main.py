@@ -20,6 +20,10 @@ COMMANDS = {
     "results": ("arithctl.commands.results:results", "Print or save a result table."),
     "figures": ("arithctl.commands.figures:figures", "Draw the figures of runs."),
     "report": ("arithctl.commands.report:report", "Write a page about runs that opens in any browser."),
+    "compare": (
+        "arithctl.commands.compare:compare",
+        "Differences between runs, cell by cell, with intervals.",
+    ),
     "cancel": ("arithctl.commands.cancel:cancel", "Stop a run; what it has finished is kept."),
     "resume": (
         "arithctl.commands.resume:resume",
