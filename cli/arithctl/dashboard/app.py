@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
@@ -22,12 +22,14 @@ from arith_shared.errors import (
     UserError,
 )
 from arith_shared.settings import Settings
-from arithctl.dashboard import entry, live, results
+from arithctl import report
+from arithctl.dashboard import comparing, entry, live, results
 from arithctl.dashboard.answers import HERE, refusal
 from arithctl.dashboard.drawing import Drawings
 from arithctl.dashboard.guard import Guard
 from arithctl.dashboard.ledger import Ledger
 from arithctl.dashboard.logins import Logins
+from arithctl.dashboard.reports import Reports
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +62,17 @@ def routes(ledger: Ledger, logins: Logins) -> FastAPI:
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False, lifespan=lifespan)
     entry.add_routes(app, logins)
     live.add_routes(app, ledger)
-    results.add_routes(app, ledger, Drawings(ledger))
+    reports = Reports(ledger)
+    drawings = Drawings(ledger, reports)
+    results.add_routes(app, ledger, reports, drawings)
+    comparing.add_routes(app, ledger, reports, drawings)
+
+    @app.api_route("/static/report/{name}", methods=["GET", "HEAD"])
+    def asset(name: str) -> Response:
+        if name not in report.ASSETS:
+            raise HTTPException(404)
+        return FileResponse(report.ASSETS[name])
+
     app.mount("/static", StaticFiles(directory=HERE / "static"))
     app.add_exception_handler(ArithError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_bad_request)

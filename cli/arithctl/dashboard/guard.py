@@ -57,6 +57,9 @@ class Guard:
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
+                if scope["path"].startswith(STATIC):
+                    # Kept by the browser for the next page, which asks whether it has changed.
+                    headers["Cache-Control"] = "private, no-cache"
             await send(message)
 
         refused = self._refusal(scope)
