@@ -26,12 +26,13 @@ _PIXEL = """([selector, position, layer]) => {
   const [x, y] = echarts.getInstanceByDom(element).convertToPixel({seriesIndex: 0}, [position, layer]);
   return [box.x + x, box.y + y];
 }"""
-#: How many pixels of a canvas carry something.
+#: How many pixels of a chart carry something; a chart may be several canvases on top of each other.
 _INK = """(selector) => {
-  const canvas = document.querySelector(`${selector} canvas`);
-  const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
   let count = 0;
-  for (let i = 3; i < pixels.length; i += 4) count += pixels[i] > 0;
+  for (const canvas of document.querySelectorAll(`${selector} canvas`)) {
+    const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+    for (let i = 3; i < pixels.length; i += 4) count += pixels[i] > 0;
+  }
   return count;
 }"""
 LAYER, POSITION = 1, 13
