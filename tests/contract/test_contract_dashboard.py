@@ -268,19 +268,42 @@ def test_a_long_table_has_pages(database, client):
     assert len(client.get(f"{base}.json").json()) == 701
 
 
-def test_two_runs_stand_side_by_side(database, client):
+def test_two_runs_stand_side_by_side_with_their_differences(database, client, tmp_path):
     first, second = submit(database), submit(database)
     finish(database, first)
     finish(database, second, shift=0.05)
-    page = client.get(f"/compare?run={first}&run={second}").text
-    assert "0.875" in page
-    assert "0.925" in page
+    query = f"run={first}&run={second}"
+    page = client.get(f"/compare?{query}").text
+    assert "87.5" in page
+    assert "92.5" in page
+    base, escaped = "/compare/differences", query.replace("&", "&amp;")
     for family in ("mlp", "ridge"):
-        assert f'src="/compare/{family}.png?run={first}&amp;run={second}"' in page
+        for place in (base, "/compare/figures"):
+            assert f'src="{place}/{family}.png?{escaped}"' in page
     assert "untrained.png" not in page
+    rows = client.get(f"{base}.json?{query}").json()
+    cells = [row for row in rows if row["metric"] == "pearson"]
+    assert [row["difference"] for row in cells] == pytest.approx([0.05] * len(cells))
+    shown = rows_of(page, "Differences by variable, probe family and token")
+    assert [row[-5] for row in shown] == ["0.050"] * len(rows)
+    (tmp_path / "rows").write_bytes(client.get(f"{base}.parquet?{query}").content)
+    assert pq.read_table(tmp_path / "rows").to_pylist() == rows
+    assert len(client.get(f"{base}.csv?{query}").text.splitlines()) == len(rows) + 1
     assert client.get(f"/compare?run={first}&run=nobody").status_code == 404
     assert "Choose two runs" in client.get("/compare").text
     assert "Choose a second run" in client.get(f"/compare?run={first}&run={first}&run=").text
+
+
+def test_runs_that_cannot_be_compared_cell_by_cell_still_stand_side_by_side(database, client):
+    first, second = submit(database), submit(database)
+    finish(database, first)
+    query = f"run={first}&run={second}"
+    page = client.get(f"/compare?{query}")
+    assert page.status_code == 200
+    assert f"{second} has no scores to compare yet" in page.text
+    assert "87.5" in page.text
+    assert client.get(f"/compare/differences.csv?{query}").status_code == 404
+    assert client.get(f"/compare/differences/ridge.png?{query}").status_code == 404
 
 
 def test_figures_are_drawn_on_demand_once_and_again_when_the_rows_change(database, client, monkeypatch):
@@ -306,9 +329,14 @@ def test_figures_are_drawn_on_demand_once_and_again_when_the_rows_change(databas
     assert len(drawn) == 2
     for path in ("ridge/other.png", "nobody/paper.png", "ridge@untrained/paper.png", "ridge/paper.gif"):
         assert client.get(f"/runs/{run_id}/figures/{path}").status_code == 404
-    together = client.get(f"/compare/ridge.pdf?run={run_id}&run={run_id}")
-    assert together.status_code == 200
-    assert together.content.startswith(b"%PDF")
+    other = submit(database)
+    finish(database, other)
+    for kind in ("figures", "differences"):
+        query = f"run={run_id}&run={other}&save=1"
+        answer = client.get(f"/compare/{kind}/ridge.pdf?{query}")
+        assert answer.content.startswith(b"%PDF")
+        assert answer.headers["content-disposition"].endswith('.pdf"')
+        assert client.get(f"/compare/{kind}/nobody.pdf?{query}").status_code == 404
 
 
 def test_an_older_schema_is_answered_with_what_to_do(database, client):

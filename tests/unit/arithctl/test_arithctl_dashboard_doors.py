@@ -78,6 +78,9 @@ def test_a_stranger_gets_401_everywhere_but_at_the_door(client, path):
     answer = client.get(path)
     if path in ("/login", "/health"):
         assert answer.status_code == 200
+    elif path.startswith("/static/"):
+        # What pages look like, which everybody can read in the repository.
+        assert answer.status_code == 404
     else:
         assert answer.status_code == 401
         assert answer.headers["www-authenticate"] == 'Bearer realm="arithctl"'
@@ -195,7 +198,8 @@ def test_every_answer_forbids_scripts_of_others_frames_sniffing_and_referrers(cl
         assert sent["referrer-policy"] == "no-referrer"
         assert sent["x-frame-options"] == "DENY"
         assert sent["cross-origin-resource-policy"] == "same-origin"
-        assert sent["cache-control"] == "no-store"
+        kept = "private, no-cache" if path.startswith("/static/") else "no-store"
+        assert sent["cache-control"] == kept
         assert "server" not in sent
 
 
