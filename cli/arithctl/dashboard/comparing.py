@@ -23,8 +23,8 @@ Names = Annotated[list[str], Query(alias="run")]
 _OFFERED = 200
 #: What the page shows of a difference; the downloads have every column.
 _COLUMNS = (
-    "run", "variable", "family", "position", "token", "value", "baseline_value", "difference", "ci_low", "ci_high",
-    "n", "paired",
+    "run", "metric", "variable", "family", "position", "token", "value", "baseline_value", "difference", "ci_low",
+    "ci_high", "n", "paired",
 )  # fmt: skip
 
 

@@ -1,10 +1,15 @@
 // Fetches the parts of a page that change, again and again, and puts them in place of the old ones.
 "use strict";
 const EVERY_MS = 2000;
+const fresh = document.getElementById("fresh");
 const status = document.getElementById("connection");
 
 function say(text) {
   if (status.textContent !== text) status.textContent = text;
+}
+
+function units(part) {
+  return part.querySelector("[data-units]")?.dataset.units;
 }
 
 function replace(part, html) {
@@ -28,11 +33,14 @@ async function refresh(part) {
     return false;
   }
   if (!answer.ok) throw new Error(answer.statusText);
+  const before = units(part);
   replace(part, await answer.text());
   if (part.querySelector('[data-over="yes"]')) {
     location.reload(); // now there are results to show
     return false;
   }
+  // The report below it would lose what was chosen in it, so whoever reads it decides when.
+  if (fresh && units(part) !== before) fresh.hidden = false;
   return true;
 }
 
