@@ -136,7 +136,7 @@ def test_variable_and_family_can_be_switched_and_a_click_shows_the_points(browse
 
 
 def test_two_runs_are_marked_and_compared_as_the_command_compares_them(browser, tiny, url):
-    names = ["variable", "family", "position", "difference"]
+    names = ["metric", "variable", "family", "position"]
     rows = json.loads(tiny.arithctl("compare", tiny.other, tiny.run, "--json"))
     with opened(browser, url, "/") as page:
         page.get_by_label(f"Mark {tiny.run}").check()
@@ -149,12 +149,11 @@ def test_two_runs_are_marked_and_compared_as_the_command_compares_them(browser, 
         cells = [line.locator("td").all_inner_texts() for line in table.locator("tbody tr").all()[:30]]
         for line, wanted in zip(cells, rows, strict=False):
             found = dict(zip(headings, line, strict=True))
-            assert [found[name] for name in names[:3]] == [
-                "\N{EN DASH}" if wanted[name] is None else str(wanted[name]) for name in names[:3]
+            assert [found[name] for name in names] == [
+                "\N{EN DASH}" if wanted[name] is None else str(wanted[name]) for name in names
             ]
-            assert float(found["difference"].replace("\N{MINUS SIGN}", "-")) == pytest.approx(
-                wanted["difference"], abs=6e-4
-            )
+            for name in ("value", "baseline_value", "difference"):
+                assert float(found[name]) == pytest.approx(wanted[name], abs=6e-4)
         for index in (0, 1):
             assert drawn(page, f"[data-together='{index}'] [data-chart=heat]") > 5000
         point_at(page, POSITION, LAYER, selector="[data-together='0'] [data-chart=heat]")
