@@ -88,7 +88,7 @@ lock: install ## Pin the dependencies of each image anew.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	for service in trainer extractor prober; do \
 	  $(UV_COMPILE) --extra $$service -o services/$$service/requirements.lock || exit 1; done
-	$(UV_COMPILE) --extra figures -o cli/requirements.lock
+	$(UV_COMPILE) --extra figures --extra dashboard -o cli/requirements.lock
 
 # The charting library of the report: its file is committed, so that nobody needs npm; this fetches it anew.
 ECHARTS := 6.1.0

@@ -17,11 +17,13 @@ random() { od -An -N32 -tx1 /dev/urandom | tr -d ' \n'; }
 redis=$(random)
 postgres=$(random)
 monitoring=$(random)
+dashboard=$(random)
 
 mkdir .secrets
 printf %s "$redis" >.secrets/redis_password
 printf %s "$postgres" >.secrets/postgres_password
 printf %s "$monitoring" >.secrets/monitoring_password
+printf %s "$dashboard" >.secrets/dashboard_token
 printf %s "${HF_TOKEN:-}" >.secrets/hf_token
 # Each container has its own user, who must read its file; nobody else gets through the folder.
 chmod 444 .secrets/*
@@ -35,6 +37,7 @@ ARITH_COMPOSE_POSTGRES_PASSWORD=$postgres
 ARITH_COMPOSE_REDIS_PASSWORD_FILE=./.secrets/redis_password
 ARITH_COMPOSE_POSTGRES_PASSWORD_FILE=./.secrets/postgres_password
 ARITH_COMPOSE_MONITORING_PASSWORD_FILE=./.secrets/monitoring_password
+ARITH_COMPOSE_DASHBOARD_TOKEN_FILE=./.secrets/dashboard_token
 ARITH_COMPOSE_HF_TOKEN_FILE=./.secrets/hf_token
 ARITH_COMPOSE_SECRETS=made-$(date -u +%Y-%m-%dT%H:%M:%SZ)
 ARITH_COMPOSE_UID=$uid

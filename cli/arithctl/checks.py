@@ -26,6 +26,7 @@ _EXTRAS = {
     "extractor": ("torch", "transformers"),
     "prober": ("torch",),
     "figures": ("matplotlib",),
+    "dashboard": ("fastapi", "jinja2", "uvicorn"),
 }
 #: Bytes free below which a run of any size is at risk.
 _LOW_DISK = 2_000_000_000
@@ -109,7 +110,7 @@ def _extras(settings: Settings) -> Iterator[Finding]:
         missing = [name for name in modules if importlib.util.find_spec(name) is None]
         if not missing:
             yield Finding(f"extra {extra}", "ok", "installed")
-        elif extra == "figures" or settings.embedded:
+        elif extra in ("figures", "dashboard") or settings.embedded:
             remedy = f"pip install 'arithctl[{extra}]'"
             yield Finding(f"extra {extra}", "warning", f"{', '.join(missing)} not installed", remedy)
 

@@ -26,14 +26,19 @@ def open_database(settings: Settings, *, create: bool = False) -> Iterator[Datab
             f"there are no runs yet in {settings.home.absolute()}; start one with `arithctl submit RECIPE`, "
             "or point ARITH_HOME or ARITH_DATABASE_URL at where they are"
         )
-    if settings.insecure:
-        _warn(settings.insecure)
+    warn_of_default_passwords(settings)
     database = Database(settings.database)
     try:
         schema.require_current(database, create=create and settings.database_url is None)
         yield database
     finally:
         database.close()
+
+
+def warn_of_default_passwords(settings: Settings) -> None:
+    """Say once on the screen what a password opens that everybody can read."""
+    if settings.insecure:
+        _warn(settings.insecure)
 
 
 @cache

@@ -32,6 +32,10 @@ COMMANDS = {
     "delete": ("arithctl.commands.delete:delete", "Remove a run with its results."),
     "gc": ("arithctl.commands.gc:gc", "Remove files that no run needs."),
     "workers": ("arithctl.commands.workers:workers", "Show who is alive, on which device, doing what."),
+    "dashboard": (
+        "arithctl.commands.dashboard:dashboard",
+        "Serve a read-only web page of all runs.",
+    ),
     "doctor": (
         "arithctl.commands.doctor:doctor",
         "Check what is configured, reachable, missing or insecure.",

@@ -72,6 +72,10 @@ class Settings(BaseSettings):
     """Port of the endpoint /metrics of this process; unset or 0 = none."""
     metrics_host: str = "127.0.0.1"
     """Address that the endpoint is bound to; 0.0.0.0 only inside a container."""
+    dashboard_token: SecretStr | None = None
+    """What opens the dashboard; unset = a new one at each start."""
+    dashboard_token_file: Path | None = None
+    """File with that token; an empty one means the default password."""
     log_format: Literal["text", "json"] = "text"
     health_dir: Path | None = None
     """Folder for the signs of life that a container's health check reads (`health.py`); unset = none."""
@@ -162,11 +166,20 @@ class Settings(BaseSettings):
             return _complete(self.broker_url, self.broker_password_file)
         return f"redis+socket://{self.broker_socket}"
 
+    @cached_property
+    def dashboard_secret(self) -> str | None:
+        """The dashboard's token, if one is given: never log it."""
+        if self.dashboard_token_file is not None:
+            return _password_in(self.dashboard_token_file)
+        return self.dashboard_token.get_secret_value() if self.dashboard_token is not None else None
+
     @property
     def insecure(self) -> str | None:
-        """What to say if broker or database are opened by the password that everybody can read in this repository."""
+        """What to say if anything is opened by the password that everybody can read in this repository."""
         urls = {"broker": self.broker, "database": self.database}
-        named = [name for name, url in urls.items() if urlsplit(url).password == stack.DEFAULT_PASSWORD]
+        passwords = {name: urlsplit(url).password for name, url in urls.items()}
+        passwords["dashboard"] = self.dashboard_secret
+        named = [name for name, password in passwords.items() if password == stack.DEFAULT_PASSWORD]
         if not named:
             return None
         return f"the default password opens the {' and the '.join(named)}: `make env` writes strong ones into .env"
@@ -177,11 +190,15 @@ def _complete(url: SecretStr, password_file: Path | None) -> str:
     text = url.get_secret_value()
     if password_file is None:
         return text
+    return stack.with_password(text, _password_in(password_file))
+
+
+def _password_in(file: Path) -> str:
+    """What the file holds, or the default password where it is empty; raises UserError if it cannot be read."""
     try:
-        password = password_file.read_text(encoding="utf-8").strip()
+        return file.read_text(encoding="utf-8").strip() or stack.DEFAULT_PASSWORD
     except OSError as error:
-        raise UserError(f"password file {password_file}: {error.strerror}") from error
-    return stack.with_password(text, password or stack.DEFAULT_PASSWORD)
+        raise UserError(f"password file {file}: {error.strerror}") from error
 
 
 def load_settings() -> Settings:
@@ -222,6 +239,6 @@ def _read(kind: type[_Kind]) -> _Kind:
             name = prefix + "_".join(str(part).upper() for part in detail["loc"])
             message = str(detail["msg"]).removeprefix("Value error, ")
             # A URL may hold a password, however badly it is written.
-            found = "" if name.endswith(("_URL", "_PASSWORD")) else f"={detail['input']!r}"
+            found = "" if name.endswith(("_URL", "_PASSWORD", "_TOKEN")) else f"={detail['input']!r}"
             lines.append(f"{name}{found}: {message}" if detail["loc"] else message)
         raise UserError("\n".join(lines)) from None

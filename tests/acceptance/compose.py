@@ -15,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -27,14 +29,15 @@ from harness.recipes import overrides  # noqa: E402 - run as a script, outside p
 
 ARITHCTL = Path(sys.executable).with_name("arithctl")
 SUBMIT = ["submit", "tiny-specialized", *overrides()]
-LONG_RUNNING = {"redis", "postgres", "scheduler", "trainer", "extractor", "prober"}
-PORTS = {"redis": 26379, "postgres": 25432}
+LONG_RUNNING = {"redis", "postgres", "scheduler", "trainer", "extractor", "prober", "dashboard"}
+PORTS = {"redis": 26379, "postgres": 25432, "dashboard": 28080}
 #: Beside these, nothing is set: the command line finds the stack by itself.
 ENV = {
     **{name: value for name, value in os.environ.items() if not name.startswith("ARITH_")},
     "COMPOSE_PROJECT_NAME": "arith-acceptance",
     "ARITH_COMPOSE_REDIS_PORT": str(PORTS["redis"]),
     "ARITH_COMPOSE_POSTGRES_PORT": str(PORTS["postgres"]),
+    "ARITH_COMPOSE_DASHBOARD_PORT": str(PORTS["dashboard"]),
     # One thread everywhere: sums in another order would differ in the last bits.
     "ARITH_COMPOSE_THREADS": "1",
     "ARITH_THREADS": "1",
@@ -203,6 +206,19 @@ def postgres_says(stack: Stack, password: str) -> str:
     return stack.inside("prober", "python", "-c", script, password).stdout.strip()
 
 
+def dashboard_says(token: str, path: str = "/runs.json") -> int:
+    """The status with which the dashboard answers a script."""
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{PORTS['dashboard']}{path}", headers={"Authorization": f"Bearer {token}"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 - our own
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
 def check_doors(stack: Stack, password: dict[str, str], wrong: str) -> None:
     """Who may come in, and what the workers' user may do."""
     for name, port in PORTS.items():
@@ -241,6 +257,10 @@ def check_doors(stack: Stack, password: dict[str, str], wrong: str) -> None:
             "password" in answer,
             answer.splitlines()[-1],
         )
+    stack.check("the dashboard knows its token", dashboard_says(password["dashboard"]) == 200)
+    for given in (wrong, ""):
+        status = dashboard_says(given)
+        stack.check(f"the dashboard refuses {'a wrong' if given else 'no'} token", status == 401, status)
     refused = stack.run(str(ARITHCTL), "status", ARITH_COMPOSE_POSTGRES_PASSWORD=wrong)
     stack.check(
         "arithctl with a wrong password exits with 3",
@@ -296,6 +316,8 @@ def check_figures(stack: Stack, run: str) -> None:
     stack.check("figures are drawn on the host", bool(drawn), ", ".join(drawn))
     shown = stack.compose("run", "--rm", "cli", "arithctl", "status", run)
     stack.check("the cli container shows the run", f"{run}: done" in shown)
+    page = dashboard_says("arith-default-password", f"/runs/{run}")
+    stack.check("the dashboard has a page of the run", page == 200, page)
 
 
 def check_secrets(stack: Stack) -> dict[str, str]:
@@ -306,6 +328,7 @@ def check_secrets(stack: Stack) -> dict[str, str]:
     lines = (stack.folder / ".env").read_text(encoding="utf-8").splitlines()
     values = dict(line.split("=", 1) for line in lines if "_PASSWORD=" in line)
     password = {name: values[f"ARITH_COMPOSE_{name.upper()}_PASSWORD"] for name in ("redis", "postgres")}
+    password["dashboard"] = (stack.folder / ".secrets" / "dashboard_token").read_text(encoding="utf-8")
     timed("up --wait with new passwords", lambda: stack.compose("up", "--wait", "--detach"))
     shown = (
         stack.compose("config")
@@ -333,7 +356,7 @@ def main() -> int:
             check_health(stack)
             check_images(stack)
             default = "arith-default-password"
-            check_doors(stack, {"redis": default, "postgres": default}, wrong="wrong")
+            check_doors(stack, dict.fromkeys(PORTS, default), wrong="wrong")
             run = timed("run with faults", lambda: disturbed_run(stack))
             timed("embedded run", lambda: check_scores(stack, run))
             check_figures(stack, run)

@@ -13,28 +13,11 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from harness.browser import PHONE, open_page, overflow, screenshot
+from harness.cells import HEAT, TIP, drawn, expected, numbers, point_at, row, shown
 from harness.tiny import HOSTILE
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-HEAT = "#panel-0 .explore [data-chart=heat]"
-#: Where a cell is on the screen: asked from the chart, then the real mouse goes there.
-_PIXEL = """([selector, position, layer]) => {
-  const element = document.querySelector(selector);
-  element.scrollIntoView({block: "center"});
-  const box = element.getBoundingClientRect();
-  const [x, y] = echarts.getInstanceByDom(element).convertToPixel({seriesIndex: 0}, [position, layer]);
-  return [box.x + x, box.y + y];
-}"""
-#: How many pixels of a chart carry something; a chart may be several canvases on top of each other.
-_INK = """(selector) => {
-  let count = 0;
-  for (const canvas of document.querySelectorAll(`${selector} canvas`)) {
-    const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
-    for (let i = 3; i < pixels.length; i += 4) count += pixels[i] > 0;
-  }
-  return count;
-}"""
 LAYER, POSITION = 1, 13
 
 
@@ -49,66 +32,12 @@ def opened(browser: Browser, path: Path, **options: object) -> Iterator[Page]:
         assert witness.foreign == []
 
 
-def shown(value: float | None, digits: int = 3) -> str:
-    """A correlation as the page writes it."""
-    if value is None:
-        return "\N{EN DASH}"
-    text = f"{abs(value):.{digits}f}".removeprefix("0") if abs(value) < 1 else f"{abs(value):.{digits}f}"
-    return f"\N{MINUS SIGN}{text}" if value < 0 and float(text) else text
-
-
-def numbers(page: Page, inside: str) -> dict[str, str]:
-    """Names and values of the list of numbers that is found inside an element."""
-    return dict(
-        page.evaluate(
-            "(inside) => [...document.querySelectorAll(`${inside} dl.numbers dt`)]"
-            ".map((name) => [name.textContent, name.nextElementSibling.textContent])",
-            inside,
-        )
-    )
-
-
-def point_at(page: Page, position: int, layer: int, *, selector: str = HEAT, click: bool = False) -> None:
-    x, y = page.evaluate(_PIXEL, [selector, position, layer])
-    page.mouse.move(x - 2, y - 2)
-    page.mouse.move(x, y)
-    if click:
-        page.mouse.click(x, y)
-
-
-def drawn(page: Page, selector: str) -> int:
-    """How many pixels of a chart carry something, once it has been drawn: charts draw with the next frame."""
-    page.evaluate("new Promise((next) => requestAnimationFrame(() => requestAnimationFrame(next)))")
-    return int(page.evaluate(_INK, selector))
-
-
-def row(tiny, **cell: object) -> dict[str, object]:
-    names = ["value", "ci_low", "ci_high", "n_train", "n_eval", "ceiling", "control"]
-    where = " AND ".join(f"{name} = ?" for name in cell)
-    (found,) = tiny.query(
-        f"SELECT {', '.join(names)} FROM scores WHERE run_id = ? AND {where}",  # noqa: S608 - names of our own
-        tiny.run,
-        *cell.values(),
-    )
-    return dict(zip(names, found, strict=True))
-
-
-def expected(found: dict[str, object]) -> dict[str, str]:
-    return {
-        "r": shown(found["value"]),
-        "95 % interval": f"{shown(found['ci_low'])} to {shown(found['ci_high'])}",
-        "n": f"{found['n_eval']} (fitted on {found['n_train']})",
-        "ceiling": shown(found["ceiling"]),
-        "control": shown(found["control"]),
-    }
-
-
 def test_pointing_at_a_cell_shows_the_numbers_that_the_database_has(browser, tiny, report):
     cell = row(tiny, layer=LAYER, position=POSITION, variable="A", family="ridge")
     with opened(browser, report(tiny.run)) as page:
         point_at(page, POSITION, LAYER)
-        page.locator(f"{HEAT} dl.numbers").wait_for()
-        found = numbers(page, HEAT)
+        page.locator(f"{TIP} dl.numbers").wait_for()
+        found = numbers(page, TIP)
         assert expected(cell).items() <= found.items()
         assert found["layer"] == str(LAYER)
         assert found["token"] == f"= (position {POSITION})"
@@ -131,8 +60,8 @@ def test_variable_and_family_and_measure_can_be_switched(browser, tiny, report):
         measures.select_option("untrained")
         expect(page.locator(caption)).to_contain_text("before training")
         point_at(page, POSITION, LAYER)
-        page.locator(f"{HEAT} dl.numbers").wait_for()
-        difference = numbers(page, HEAT)["r minus untrained"].replace("\N{MINUS SIGN}", "-")
+        page.locator(f"{TIP} dl.numbers").wait_for()
+        difference = numbers(page, TIP)["r minus untrained"].replace("\N{MINUS SIGN}", "-")
         assert float(difference) == pytest.approx(cell["value"] - twin["value"], abs=6e-4)
         screenshot(page, "report minus untrained", whole=False)
         page.get_by_label("Probe family").select_option("mlp")

@@ -35,7 +35,16 @@ def default_of(variable: str) -> str:
 
 
 def test_the_services_are_those_that_the_readme_promises():
-    assert set(SERVICES) == {"redis", "postgres", "migrate", "scheduler", "cli", *WORKERS, *MONITORING}
+    assert set(SERVICES) == {
+        "redis",
+        "postgres",
+        "migrate",
+        "scheduler",
+        "cli",
+        "dashboard",
+        *WORKERS,
+        *MONITORING,
+    }
     profiles = {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service}
     assert profiles == {"cli": ["cli"]} | {name: ["monitoring"] for name in MONITORING}
 
@@ -70,8 +79,15 @@ def test_what_runs_for_long_comes_back_and_is_looked_after(name):
 
 def test_ports_are_open_on_this_machine_only():
     ports = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-    assert set(ports) == {"redis", "postgres", *MONITORING}
+    assert set(ports) == {"redis", "postgres", "dashboard", *MONITORING}
     assert all(port.startswith("127.0.0.1:") for published in ports.values() for port in published)
+
+
+def test_the_dashboard_gets_nothing_that_it_could_change_something_with():
+    service = SERVICES["dashboard"]
+    assert service["volumes"] == ["${ARITH_COMPOSE_ARTIFACTS:-artifacts}:/artifacts:ro"]
+    assert set(service["secrets"]) == {"postgres_password", "dashboard_token"}
+    assert not [name for name in service["environment"] if "BROKER" in name or "HF_" in name]
 
 
 def test_the_command_line_knows_the_stack_by_the_same_defaults():
@@ -150,8 +166,8 @@ def test_both_files_together_are_a_valid_project_and_show_no_password(tmp_path):
     command = ["docker", "compose", *files, "--profile", "*", "config"]
     shown = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
     assert yaml.safe_load(shown)["services"]["trainer"]["build"]["args"] == {"TORCH": "cuda"}
-    passwords = [path.read_text() for path in (tmp_path / ".secrets").glob("*_password")]
-    assert len(set(passwords)) == 3
+    passwords = [path.read_text() for path in (tmp_path / ".secrets").iterdir() if path.read_text()]
+    assert len(set(passwords)) == 4
     assert not [password for password in passwords if password in shown]
 
 
@@ -167,7 +183,8 @@ def test_make_env_writes_strong_passwords_for_its_owner_alone_and_overwrites_not
     assert (env.stat().st_mode & 0o777, folder.stat().st_mode & 0o777) == (0o600, 0o700)
     written = env.read_text()
     settings = stack.Stack(_env_file=env)
-    assert re.fullmatch("[0-9a-f]{64}", (folder / "monitoring_password").read_text())
+    for name in ("monitoring_password", "dashboard_token"):
+        assert re.fullmatch("[0-9a-f]{64}", (folder / name).read_text())
     for name in ("redis_password", "postgres_password"):
         password = getattr(settings, name).get_secret_value()
         assert re.fullmatch("[0-9a-f]{64}", password)

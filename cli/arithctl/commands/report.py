@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from arithctl.options import complete_run
-
-if TYPE_CHECKING:
-    from arith_shared.settings import Settings
-    from arith_shared.store.artifacts import ArtifactStore
 
 
 @click.command(epilog="Example:  arithctl report last -o report.html")
@@ -44,7 +39,7 @@ def report(run: tuple[str, ...], output: Path, points: int) -> None:
     from arithctl.output import human_bytes, replacing
 
     settings = load_settings()
-    store, unreadable = _store(settings, run)
+    store, unreadable = library.store_for(settings, run)
     with open_database(settings) as database:
         data = library.collect(database, run, store, unreadable=unreadable, points=points)
     text = library.page(data)
@@ -53,16 +48,3 @@ def report(run: tuple[str, ...], output: Path, points: int) -> None:
     click.echo(output)
     shown = ", ".join(one.id for one in data.runs)
     click.echo(f"{human_bytes(len(text.encode()))}: {shown}; open it in a browser", err=True)
-
-
-def _store(settings: Settings, names: tuple[str, ...]) -> tuple[ArtifactStore | None, str]:
-    """Where the files are, or a sentence that says why they cannot be read from here."""
-    from arith_shared.store.artifacts import ArtifactStore
-
-    if settings.sees_artifacts:
-        return ArtifactStore(settings.artifact_root, cache=settings.home / "cache"), ""
-    command = f"docker compose run --rm cli arithctl report {' '.join(names)}"
-    return None, (
-        "The stack keeps this run's files in a Docker volume, which the machine of this report could not read. "
-        f"With them: {command}"
-    )

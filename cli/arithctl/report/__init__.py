@@ -1,12 +1,14 @@
 """The report: runs in the ledger -> `ReportData` (`collect`) -> one page that opens anywhere (`page`).
 
 The two halves are separate so that the dashboard can serve the same thing live: `fragment` gives the page's middle
-without script and style, `data_script` the data that the scripts read, `ASSETS` the scripts and styles themselves.
+without script and style, `together` the part of it that compares runs, `data_script` the data that the scripts read,
+`ASSETS` the scripts and styles themselves.
 """
 
 from arithctl.report.collect import POINTS, collect
 from arithctl.report.data import ReportData, RunReport
-from arithctl.report.render import ASSETS, SCRIPTS, STYLES, data_script, fragment, page
+from arithctl.report.files import store_for
+from arithctl.report.render import ASSETS, SCRIPTS, STYLES, data_script, fragment, page, together
 
 __all__ = [
     "ASSETS",
@@ -19,4 +21,6 @@ __all__ = [
     "data_script",
     "fragment",
     "page",
+    "store_for",
+    "together",
 ]

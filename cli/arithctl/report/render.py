@@ -58,9 +58,22 @@ def page(data: ReportData) -> str:
     )
 
 
-def fragment(data: ReportData) -> Markup:
-    """The page's middle: one section per run, and one that compares them; no script, no style."""
-    text = _environment().get_template("runs.html").render(data=data, tables=tables, over=RUN_OVER)
+def fragment(data: ReportData, *, within: bool = False) -> Markup:
+    """The page's middle: one section per run, and one that compares them; no script, no style.
+
+    `within` another page, which has the run's name, state and progress itself, it begins below these.
+    """
+    text = (
+        _environment()
+        .get_template("runs.html")
+        .render(data=data, tables=tables, over=RUN_OVER, within=within)
+    )
+    return Markup(text)  # noqa: S704 - rendered with autoescape
+
+
+def together(data: ReportData) -> Markup:
+    """The section that compares the runs, alone."""
+    text = _environment().get_template("together.html").render(data=data)
     return Markup(text)  # noqa: S704 - rendered with autoescape
 
 

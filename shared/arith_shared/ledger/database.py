@@ -2,6 +2,8 @@
 
 Writers on SQLite take the lock at once (BEGIN IMMEDIATE): a transaction that reads and then writes can
 never fail half-way for want of a lock. Readers use WAL snapshots and never wait.
+
+Who only looks on opens the database read-only: then the database itself refuses every change.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
@@ -28,20 +31,23 @@ _SQLITE_BUSY_S = 30
 #: network would otherwise keep the rows that it has locked from all others for as long as its connection lasts.
 _SILENT_WRITER_S = 15
 #: PostgreSQL connections give up a server from which nothing comes any more, after about 25 s; URLs may say other.
-_POSTGRES = {
+_POSTGRES: dict[str, str | int] = {
     "connect_timeout": 10,
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 3,
     "tcp_user_timeout": 25_000,  # milliseconds, the others seconds
 }
+#: What refuses writes: SQLite opens the file so, PostgreSQL makes every transaction of the session so.
+_SQLITE_READ_ONLY = {"mode": "ro", "uri": "true"}
+_POSTGRES_READ_ONLY = "-c default_transaction_read_only=on"
 
 
 class Database:
     """A database to read from and to change in transactions; safe to share between threads."""
 
-    def __init__(self, url: str) -> None:
-        """Connect lazily to `url` (SQLAlchemy form).
+    def __init__(self, url: str, *, read_only: bool = False) -> None:
+        """Connect lazily to `url` (SQLAlchemy form); with `read_only` nothing is created and no write is possible.
 
         Raises UserError unless it names a database that this code speaks to, and UnreachableError where the
         folder of a SQLite file cannot be made.
@@ -50,12 +56,16 @@ class Database:
         self.is_sqlite = parsed.drivername == _SQLITE
         self.where = parsed.render_as_string(hide_password=True)
         if self.is_sqlite:
-            if parsed.database:
+            if parsed.database and read_only:
+                parsed = parsed.set(database=f"file:{quote(parsed.database)}", query=_SQLITE_READ_ONLY)
+            elif parsed.database:
                 _make_folder(Path(parsed.database).parent)
             self.engine = create_engine(parsed, connect_args={"timeout": _SQLITE_BUSY_S})
-            _configure_sqlite(self.engine)
+            _configure_sqlite(self.engine, read_only)
         else:
             arguments = {name: value for name, value in _POSTGRES.items() if name not in parsed.query}
+            if read_only:
+                arguments["options"] = f"{parsed.query.get('options', '')} {_POSTGRES_READ_ONLY}".strip()
             self.engine = create_engine(parsed, connect_args=arguments, pool_pre_ping=True, pool_recycle=1800)
             _configure_postgres(self.engine)
 
@@ -107,12 +117,17 @@ def _make_folder(folder: Path) -> None:
         ) from error
 
 
-def _configure_sqlite(engine: Engine) -> None:
+def _configure_sqlite(engine: Engine, read_only: bool) -> None:
+    # The journal's mode is a property of the file that only a writer can set.
+    settings = (
+        ("query_only=ON",) if read_only else ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON")
+    )
+
     @event.listens_for(engine, "connect")
     def _on_connect(connection: sqlite3.Connection, record: Any) -> None:
         # Leave BEGIN to the listener below: the driver's own would start transactions without the lock.
         connection.isolation_level = None
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+        for pragma in settings:
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")

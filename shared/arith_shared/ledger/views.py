@@ -61,8 +61,15 @@ class RunView:
     last_error: str | None
 
 
-def run_list(session: Session, limit: int = 50) -> list[dict[str, Any]]:
-    """The newest runs: id, state, stage, units done and in all, seconds since submission and taken."""
+def run_list(
+    session: Session, limit: int = 50, *, offset: int = 0, state: str | None = None, recipe: str | None = None
+) -> list[dict[str, Any]]:
+    """The newest runs: id, state, stage, units done and in all, seconds since submission and taken.
+
+    `state` and `recipe` keep only runs that have them; `offset` leaves out the newest of those.
+    """
+    wanted = [Run.state == state] if state else []
+    wanted += [Run.recipe == recipe] if recipe else []
     ended = func.coalesce(Run.ended_at, now())
     counts = (
         select(
@@ -78,12 +85,15 @@ def run_list(session: Session, limit: int = 50) -> list[dict[str, Any]]:
     query = (
         select(Run, counts, now() - Run.created_at, ended - Run.created_at)
         .join(counts, counts.c.run_id == Run.id)
-        .order_by(Run.created_at.desc())
+        .where(*wanted)
+        .order_by(Run.created_at.desc(), Run.id.desc())
+        .offset(offset)
         .limit(limit)
     )
     return [
         {
             "run": run.id,
+            "recipe": run.recipe,
             "name": run.name,
             "state": run.state,
             "stage": stage,
@@ -95,6 +105,11 @@ def run_list(session: Session, limit: int = 50) -> list[dict[str, Any]]:
         }
         for run, _, done, total, reused, stage, age, elapsed in session.execute(query)
     ]
+
+
+def recipes(session: Session) -> list[str]:
+    """Recipes that runs were made from, by name."""
+    return list(session.scalars(select(Run.recipe).distinct().order_by(Run.recipe)))
 
 
 def run_view(session: Session, run_id: str) -> RunView:

@@ -61,12 +61,12 @@ def slots(session: Session) -> dict[str, int]:
     return {queue: count for queue, count in session.execute(query)}
 
 
-def alive(session: Session) -> Sequence[tuple[Worker, Unit | None, float]]:
-    """Live workers with the unit each one holds and the seconds since its last report."""
+def alive(session: Session, within_s: float = ALIVE_S) -> Sequence[tuple[Worker, Unit | None, float]]:
+    """Workers that reported themselves within some seconds, the unit that each one holds, the age of its report."""
     query = (
         select(Worker, Unit, now() - Worker.seen_at)
         .outerjoin(Unit, (Unit.worker_id == Worker.id) & (Unit.state == "running"))
-        .where(Worker.seen_at > now() - ALIVE_S)
+        .where(Worker.seen_at > now() - within_s)
         .order_by(Worker.queue, Worker.started_at)
     )
     return [row for row in session.execute(query)]

@@ -214,10 +214,9 @@ def test_files_out_of_reach_are_named_in_the_place_of_the_points(waiting):
 
 def test_a_compose_stack_with_a_volume_is_told_where_to_run_the_report():
     from arith_shared.settings import Settings
-    from arithctl.commands.report import _store
 
     settings = Settings(_env_file=None, mode="compose")
-    store, why = _store(settings, ("last",))
+    store, why = report.store_for(settings, ("last",))
     assert store is None
     assert "docker compose run --rm cli arithctl report last" in why
 

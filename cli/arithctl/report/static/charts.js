@@ -19,9 +19,10 @@ const ArithCharts = (() => {
 
   const base = (look) => ({ animation: false, textStyle: { fontFamily: look.sans, color: look.ink }, backgroundColor: "transparent" });
 
+  /* In the figure: the box of a wide chart scrolls, and would cut off what is taller than a few layers. */
   function tooltip(look, formatter, extra) {
     return {
-      confine: true, transitionDuration: 0, backgroundColor: look.card, borderColor: look.line, padding: 10,
+      confine: true, appendTo: (chart) => chart.closest("figure"), transitionDuration: 0, backgroundColor: look.card, borderColor: look.line, padding: 10,
       textStyle: { color: look.ink, fontFamily: look.sans, fontSize: 13 }, formatter, ...extra,
     };
   }
@@ -116,7 +117,7 @@ const ArithCharts = (() => {
       xAxis: tokenAxis(grid, look, width),
       yAxis: [
         { type: "value", min: Math.floor(lowest * 4) / 4, max: 1, interval: 0.25, name: "r", nameLocation: "middle", nameGap: 28, nameTextStyle: { color: look.quiet },
-          axisLine: { show: false }, splitLine: { lineStyle: { color: look.line } },
+          axisLine: { show: false }, axisTick: { show: false }, splitLine: { lineStyle: { color: look.line } },
           axisLabel: { color: look.quiet, formatter: (value) => (Number.isInteger(value) ? String(value).replace("-", "−") : value % 0.5 ? "" : N.text(value, 1)) } },
         { type: "value", min: 0, max: 1, show: false },
       ],
