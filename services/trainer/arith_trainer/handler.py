@@ -12,6 +12,7 @@ from arith_model.transformer import build_for, save_model
 from arith_shared.problems import encode, sample
 from arith_shared.work import Context, Outcome, Unit
 from arith_trainer.batches import Batches
+from arith_trainer.card import CARD_FILE, model_card
 from arith_trainer.evaluate import accuracy
 from arith_trainer.look_up import look_up
 from arith_trainer.loop import LogLine, Training
@@ -62,14 +63,18 @@ def handle(spec: Spec, unit: Unit, context: Context) -> Outcome:
     tokenizer = build_tokenizer(distribution.vocabulary, line_ends=lm.kind == "mistral")
     save_tokenizer(tokenizer, context.output)
     _write_log(context.output / LOG_FILE, training.log)
-    last = training.log[-1]
+    last, parameters = training.log[-1], sum(weight.numel() for weight in model.parameters())
+    card = model_card(
+        spec, validation, per_text=per_text, parameters=parameters, accuracy=last["accuracy"], steps=training.step
+    )
+    (context.output / CARD_FILE).write_text(card, encoding="utf-8")
     return Outcome(
         meta={
             "accuracy": last["accuracy"],
             "loss": last["loss"],
             "steps": training.step,
             "tokens": training.batches.tokens(training.step),
-            "parameters": sum(weight.numel() for weight in model.parameters()),
+            "parameters": parameters,
             "device": device_name(device),
         }
     )
