@@ -1,6 +1,6 @@
 # arithctl: `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help install demo check format test test-fast test-faults lock env up down logs soak explore paper-gpu clean
+.PHONY: help install demo check format test test-fast test-faults test-browser lock vendor env up down logs soak explore paper-gpu clean
 
 # Python 3.11 or newer. PIP_FLAGS reaches every pip call, for example to choose a CPU build of torch.
 PYTHON ?= python3.11
@@ -46,6 +46,9 @@ test-fast: install ## The tests that take seconds.
 test-faults: install ## The tests that kill, fill or cut off real processes, brokers and databases.
 	OMP_WAIT_POLICY=passive $(BIN)/pytest -m faults
 
+test-browser: install ## The tests that open pages in Debian's headless Chromium; screenshots land in .screenshots.
+	OMP_WAIT_POLICY=passive $(BIN)/pytest -m browser
+
 env: ## Write .env with strong passwords for the compose stack; overwrites nothing.
 	@sh services/env.sh
 
@@ -69,6 +72,19 @@ lock: install ## Pin the dependencies of each image anew.
 	for service in trainer extractor prober; do \
 	  $(UV_COMPILE) --extra $$service -o services/$$service/requirements.lock || exit 1; done
 	$(UV_COMPILE) --extra figures -o cli/requirements.lock
+
+# The charting library of the report: its file is committed, so that nobody needs npm; this fetches it anew.
+ECHARTS := 6.1.0
+VENDOR := cli/arithctl/report/vendor
+
+vendor: ## Fetch the report's charting library from its package (needs npm) and check it against SHA256SUMS.
+	@set -e; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	  file=$$(cd "$$folder" && npm pack --silent echarts@$(ECHARTS)); tar -xzf "$$folder/$$file" -C "$$folder"; \
+	  mkdir "$$folder/new"; cp "$$folder/package/dist/echarts.min.js" "$$folder/new/echarts.min.js"; \
+	  cp "$$folder/package/LICENSE" "$$folder/new/echarts-LICENSE"; cp "$$folder/package/NOTICE" "$$folder/new/echarts-NOTICE"; \
+	  cp "$$folder/package/licenses/LICENSE-d3" "$$folder/new/echarts-LICENSE-d3"; \
+	  (cd "$$folder/new" && sha256sum --check "$(CURDIR)/$(VENDOR)/SHA256SUMS"); cp "$$folder/new/"* $(VENDOR)/
+
 # The soak: how long, which faults (a number repeats them; empty = new ones), on what.
 MINUTES ?= 20
 SEED ?=

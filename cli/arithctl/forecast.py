@@ -53,7 +53,12 @@ def forecast(spec: Spec, flops_per_s: float | None = None) -> list[StageForecast
         "probe": _probe_flops(spec),
         "summarize": 0.0,
     }
-    size = {"train": _model_bytes(spec), "extract": peak_bytes(spec), "probe": 0, "summarize": 0}
+    size = {
+        "train": _model_bytes(spec),
+        "extract": peak_bytes(spec),
+        "probe": prediction_bytes(spec),
+        "summarize": 0,
+    }
     return [
         StageForecast(
             stage, units[stage], flops[stage], size[stage], flops[stage] / (rate * EFFICIENCY[stage])
@@ -105,6 +110,16 @@ def peak_bytes(spec: Spec) -> int:
     if spec.extract.keep_states:
         return states_bytes(spec)
     return max(map(len, layer_groups(spec))) * _layer_bytes(spec)
+
+
+def prediction_bytes(spec: Spec) -> int:
+    """Bytes of all predictions, 4 for each problem, position, layer, variable and family; all else is small."""
+    if not spec.probe.keep_predictions:
+        return 0
+    cells = len(extracted_layers(spec)) * len(plan.extracted_positions(spec))
+    probes = len(spec.probe.families) + spec.probe.untrained
+    (layout,) = spec.task.evaluation().layouts
+    return spec.extract.n_eval * cells * probes * len(layout.variables) * _FLOAT
 
 
 def _layer_bytes(spec: Spec) -> int:

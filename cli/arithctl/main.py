@@ -19,6 +19,7 @@ COMMANDS = {
     "logs": ("arithctl.commands.logs:logs", "Show what happened to a run."),
     "results": ("arithctl.commands.results:results", "Print or save a result table."),
     "figures": ("arithctl.commands.figures:figures", "Draw the figures of runs."),
+    "report": ("arithctl.commands.report:report", "Write a page about runs that opens in any browser."),
     "cancel": ("arithctl.commands.cancel:cancel", "Stop a run; what it has finished is kept."),
     "resume": (
         "arithctl.commands.resume:resume",

@@ -17,7 +17,7 @@ from arith_shared.specs import Spec
 
 #: Raised when the code of a stage changes what it writes for the same inputs. It was not for the model card: the weights
 #: are the same, and a model that was trained before there were cards is worth more than its card.
-SCHEMA = {"train": 1, "extract": 1, "probe": 1, "summarize": 2}
+SCHEMA = {"train": 1, "extract": 1, "probe": 2, "summarize": 2}
 
 #: Hexadecimal characters of a key: 128 bits, so accidental collisions need about 1e19 artifacts.
 KEY_LENGTH = 32
@@ -97,7 +97,9 @@ def _beyond_defaults(group: BaseModel, names: set[str]) -> dict[str, Any]:
 
 def probe_key(spec: Spec, shard_keys: Sequence[str], payload: dict[str, Any]) -> str:
     """A block of scores is determined by the shards, how many problems are used, and the families' options."""
-    options = spec.probe.model_dump(mode="json", include={"controls", "resamples", *payload["families"]})
+    options = spec.probe.model_dump(
+        mode="json", include={"controls", "resamples", "keep_predictions", *payload["families"]}
+    )
     counts = {"n_train": spec.extract.n_train, "n_eval": spec.extract.n_eval}
     return content_key(
         "probe", shards=list(shard_keys), counts=counts, options=options, block=payload, seed=spec.seed

@@ -21,28 +21,12 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from harness.recipes import overrides  # noqa: E402 - run as a script, outside pytest
+
 ARITHCTL = Path(sys.executable).with_name("arithctl")
-#: The demo's recipe in small: nothing is solved, so all problems are kept.
-SMALL = {
-    "lm.layers": 1,
-    "lm.heads": 2,
-    "lm.width": 32,
-    "lm.ffn": 64,
-    "lm.training.problems": 32_000,
-    "lm.training.batch_tokens": 1_408,
-    "lm.training.evaluate_every": 100,
-    "lm.training.checkpoint_every_s": 0.5,
-    "extract.keep": "all",
-    "extract.n_train": 300,
-    "extract.n_eval": 200,
-    "extract.shard_problems": 100,
-    "probe.resamples": 50,
-}
-SUBMIT = [
-    "submit",
-    "tiny-specialized",
-    *(part for name, value in SMALL.items() for part in ("-s", f"{name}={value}")),
-]
+SUBMIT = ["submit", "tiny-specialized", *overrides()]
 LONG_RUNNING = {"redis", "postgres", "scheduler", "trainer", "extractor", "prober"}
 PORTS = {"redis": 26379, "postgres": 25432}
 #: Beside these, nothing is set: the command line finds the stack by itself.

@@ -9,7 +9,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import select
 
-from arith_shared.ledger import reconcile, runs, schema, units
+from arith_shared.ledger import groups, reconcile, runs, schema, units
 from arith_shared.ledger.database import Database
 from arith_shared.ledger.tables import Attempt, Base
 from arith_shared.testing import RecordingSender, small_spec
@@ -41,7 +41,19 @@ def test_an_attempt_of_before_has_used_nothing_that_is_known(database):
     assert (attempt.owner, attempt.tokens, attempt.gpu_bytes) == ("o", 0, None)
 
 
-@pytest.mark.parametrize("through", [(), ("0001",)], ids=["new", "undone and done again"])
+def test_a_run_of_before_is_in_no_group(database):
+    with database.transaction() as session:
+        run_id = runs.submit(session, small_spec(), recipe="tiny").id
+    downgrade(database, "0002")
+    schema.upgrade(database)
+    with database.reading() as session:
+        run = groups.find(session, run_id).runs[0]
+    assert (run.group_id, run.group_place, run.swept) == (None, 0, {})
+
+
+@pytest.mark.parametrize(
+    "through", [(), ("0001",), ("0002",)], ids=["new", "undone and done again", "the last one undone"]
+)
 def test_the_migrations_make_the_tables_that_the_code_has(database, through):
     for version in through:
         downgrade(database, version)

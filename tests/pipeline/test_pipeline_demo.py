@@ -15,31 +15,16 @@ from pathlib import Path
 
 import pytest
 
+from harness.recipes import overrides
+
 ARITHCTL = Path(sys.executable).with_name("arithctl")
-#: The demo's recipe, small enough for a minute of test: it solves nothing, so all problems are kept.
-SMALL = {
-    "lm.layers": 1,
-    "lm.heads": 2,
-    "lm.width": 32,
-    "lm.ffn": 64,
-    "lm.training.problems": 32_000,
-    "lm.training.batch_tokens": 1_408,
-    "lm.training.evaluate_every": 100,
-    "lm.training.checkpoint_every_s": 0.5,
-    "extract.keep": "all",
-    "extract.n_train": 300,
-    "extract.n_eval": 200,
-    "extract.shard_problems": 100,
-    "probe.resamples": 50,
-}
 TIMES = {"ARITH_HEARTBEAT_S": "0.5", "ARITH_LEASE_S": "3", "ARITH_TICK_S": "0.5", "ARITH_RETRY_S": "0.1"}
 
 
 def start(folder: Path) -> subprocess.Popen[str]:
     folder.mkdir()
-    overrides = [part for name, value in SMALL.items() for part in ("-s", f"{name}={value}")]
     return subprocess.Popen(
-        [str(ARITHCTL), "submit", "tiny-specialized", "--wait", *overrides],
+        [str(ARITHCTL), "submit", "tiny-specialized", "--wait", *overrides()],
         cwd=folder,
         env=os.environ | TIMES,
         stdout=subprocess.PIPE,
@@ -136,8 +121,7 @@ def test_workers_killed_with_sigkill_only_delay_the_demo(
 @pytest.mark.slow
 def test_a_second_run_reuses_the_model_and_the_hidden_states(undisturbed: tuple[Path, str]) -> None:
     folder, _ = undisturbed
-    overrides = [part for name, value in SMALL.items() for part in ("-s", f"{name}={value}")]
-    command = [str(ARITHCTL), "submit", "tiny-specialized", "--wait", "--json", *overrides]
+    command = [str(ARITHCTL), "submit", "tiny-specialized", "--wait", "--json", *overrides()]
     again = [*command, "-s", "probe.families=[ridge]", "-o", "second"]
     subprocess.run(again, cwd=folder, check=True, capture_output=True, timeout=200)
     status = [str(ARITHCTL), "status", "last", "--json"]

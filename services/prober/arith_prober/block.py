@@ -24,6 +24,7 @@ from arith_prober.probes import FAMILIES, Pulse
 from arith_shared.analysis.panel import UNTRAINED_SUFFIX
 from arith_shared.errors import UnsolvedError
 from arith_shared.problems import ceiling, given
+from arith_shared.store.predictions import PredictionsWriter
 from arith_shared.store.states import StateReader
 from arith_shared.work import Artifact, Row
 
@@ -72,15 +73,28 @@ class Block:
         """Variables by role: A, B, C."""
         return self.train.variables
 
-    def score(self, position: int, pulse: Pulse) -> Iterator[Row]:
-        """Yield one row per family and variable at `position`; `pulse` is called throughout."""
+    def predictions(self) -> PredictionsWriter | None:
+        """What keeps the predictions of this block's cells; None where the spec does without."""
+        if not self.spec.probe.keep_predictions:
+            return None
+        truth = dict(zip(self.variables, self.Y_eval.T, strict=True))
+        source = self.spec.task.source("test") | {"seed": self.spec.seed}
+        return PredictionsWriter(self.layer, source, self.evaluation.indices, truth)
+
+    def score(self, position: int, pulse: Pulse, keep: PredictionsWriter | None = None) -> Iterator[Row]:
+        """Yield one row per family and variable at `position`; `pulse` is called throughout.
+
+        What the probes predict goes to `keep`.
+        """
         pulse()
         X_train, X_eval = (reader.matrix(self.layer, position) for reader in (self.train, self.evaluation))
         for family in self.families:
             name = family if self.weights == "trained" else f"{family}{UNTRAINED_SUFFIX}"
-            correlations, controls = self._correlate(family, position, X_train, X_eval, pulse)
-            for variable, found, control in zip(self.variables, correlations, controls, strict=True):
-                yield self._row(position, variable, name, found, control)
+            correlations, controls, predicted = self._correlate(family, position, X_train, X_eval, pulse)
+            for index, variable in enumerate(self.variables):
+                if keep is not None and predicted is not None:
+                    keep.add(position, name, variable, predicted[:, index])
+                yield self._row(position, variable, name, correlations[index], controls[index])
 
     def _correlate(
         self,
@@ -89,12 +103,12 @@ class Block:
         X_train: NDArray[np.float32],
         X_eval: NDArray[np.float32],
         pulse: Pulse,
-    ) -> tuple[list[Correlation], list[float | None]]:
-        """Fit one family; return the correlation and the control score of each variable."""
+    ) -> tuple[list[Correlation], list[float | None], Floats | None]:
+        """Fit one family; return the correlation, control score and predictions (None: no fit) of each variable."""
         count, seed, options = len(self.variables), self.spec.seed, self.spec.probe
         if (X_eval == X_eval[0]).all():
             # Equal states (a punctuation mark at layer 0) allow one prediction only, whatever the probe.
-            return [Correlation("constant")] * count, [None] * count
+            return [Correlation("constant")] * count, [None] * count, None
         family = FAMILIES[name](options, self.device)
         repetitions = options.controls if family.cheap_targets else 0
         C_train = shuffled(self.Y_train, self.variables, repetitions, seed)
@@ -103,7 +117,8 @@ class Block:
         seeds = [derive_seed(seed, name, self.layer, position, target) for target in targets]
         predictions = family.fit_predict(X_train, np.hstack([self.Y_train, C_train]), X_eval, seeds, pulse)
         correlations = pearson(predictions[:, :count], self.Y_eval, options.resamples, seed)
-        return correlations, control_scores(predictions[:, count:], C_eval, count)
+        controls = control_scores(predictions[:, count:], C_eval, count)
+        return correlations, controls, predictions[:, :count]
 
     def _row(
         self, position: int, variable: str, family: str, found: Correlation, control: float | None

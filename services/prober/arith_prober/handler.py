@@ -28,8 +28,11 @@ def probe(spec: Spec, unit: Unit, context: Context) -> Outcome:
     positions: list[int] = unit.payload["positions"]
     per_position = len(block.families) * len(block.variables)
     rows: list[Row] = []
+    keep = block.predictions()
     for position in positions:
         pulse = partial(context.progress, len(rows), len(positions) * per_position, "probes")
-        rows += block.score(position, pulse)
+        rows += block.score(position, pulse, keep)
     context.progress(len(rows), len(rows), "probes")
+    if keep is not None:
+        keep.write(context.output)
     return Outcome(meta={"cells": len(rows), "device": device_name(block.device)}, rows={"scores": rows})

@@ -39,6 +39,9 @@ def submit(
     provenance: Mapping[str, Any] | None = None,
     priority: int = 0,
     key: str | None = None,
+    group_id: str | None = None,
+    group_place: int = 0,
+    swept: Mapping[str, Any] | None = None,
 ) -> Run:
     """Insert a run with its stages and first units; nothing exists if the transaction does not commit.
 
@@ -46,7 +49,7 @@ def submit(
     """
     check_recipe_name(recipe)
     run = Run(
-        id=_new_id(recipe, key),
+        id=new_id(recipe, key),
         recipe=recipe,
         name=name,
         spec=spec.model_dump(mode="json"),
@@ -54,6 +57,9 @@ def submit(
         provenance={**(provenance or {}), **({_KEY: key} if key is not None else {})},
         state="active",
         priority=priority,
+        group_id=group_id,
+        group_place=group_place,
+        swept=dict(swept or {}),
         created_at=now(),
     )
     session.add(run)
@@ -65,7 +71,7 @@ def submit(
 
 def of_key(session: Session, spec: Spec, *, recipe: str, key: str) -> Run | None:
     """The run that was submitted with a key before; raises UserError if the key was used for another spec."""
-    run = session.get(Run, _new_id(recipe, key))
+    run = session.get(Run, new_id(recipe, key))
     if run is None:
         return None
     if run.provenance.get(_KEY) != key or run.spec_key != keys.spec_key(spec):
@@ -73,7 +79,7 @@ def of_key(session: Session, spec: Spec, *, recipe: str, key: str) -> Run | None
     return run
 
 
-def _new_id(recipe: str, key: str | None) -> str:
+def new_id(recipe: str, key: str | None) -> str:
     """An id for a run of a recipe: random, or the same whenever the key is the same."""
     if key is None:
         return f"{recipe}-{''.join(secrets.choice(_ALPHABET) for _ in range(_ID_LENGTH))}"

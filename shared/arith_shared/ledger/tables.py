@@ -41,7 +41,10 @@ class Run(Base):
     """One execution of a spec."""
 
     __tablename__ = "runs"
-    __table_args__ = (_one_of("state", "active", "cancelling", "done", "failed", "cancelled"),)
+    __table_args__ = (
+        _one_of("state", "active", "cancelling", "done", "failed", "cancelled"),
+        Index("runs_by_group", "group_id"),
+    )
 
     id: Mapped[str] = mapped_column(primary_key=True)
     recipe: Mapped[str]
@@ -52,6 +55,10 @@ class Run(Base):
     provenance: Mapped[dict[str, Any]]
     state: Mapped[str]
     priority: Mapped[int] = mapped_column(default=0)
+    #: The group that the run was submitted in, its place there, and its values of the fields that differ.
+    group_id: Mapped[str | None]
+    group_place: Mapped[int] = mapped_column(default=0, server_default="0")
+    swept: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
     error: Mapped[str | None]
     created_at: Mapped[float]
     ended_at: Mapped[float | None]

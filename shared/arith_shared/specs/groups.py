@@ -7,12 +7,13 @@ those of the paper; "gap x" names a decision where the paper is silent.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from arith_shared.problems import (
     Distribution,
+    Split,
     Token,
     general_distribution,
     layout_distribution,
@@ -60,6 +61,10 @@ class TaskSpec(Frozen):
             separator=self.separator,
             question=self.question,
         )
+
+    def source(self, split: Split) -> dict[str, Any]:
+        """What, beside the seed, determines problem i of a split; how it is written does not."""
+        return {"split": split, **self.model_dump(mode="json", include={"layout", "max_number", "names"})}
 
     def probed_tokens(self) -> tuple[Token, ...]:
         """The tokens whose hidden states are read: the question's, and the chain's where there is one."""
@@ -206,6 +211,9 @@ class ProbeSpec(Frozen):
     gives without having learnt anything."""
     resamples: Annotated[int, Field(ge=0)] = 1_000
     """Bootstrap resamples of the evaluation problems behind each 95 % interval; 0 leaves intervals out."""
+    keep_predictions: bool = True
+    """Whether each cell's predictions on the evaluation problems are kept: 4 bytes per problem and cell. Without them
+    scores cannot be compared problem by problem, nor be drawn as points."""
     block_positions: PositiveInt = 5
     """Positions per unit of work."""
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.9

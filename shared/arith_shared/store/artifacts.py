@@ -136,6 +136,14 @@ class ArtifactStore:
             )
         _check_files(self._fs, self._at(path), manifest)
 
+    def read_text(self, path: str, name: str) -> str:
+        """One small file of the artifact at `path`, without the others. Raises ArtifactError when it is not there."""
+        where = f"{self._at(path)}/{check_file_name(name)}"
+        try:
+            return str(self._fs.cat_file(where).decode("utf-8"))
+        except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError) as error:
+            raise ArtifactError(f"{where}: expected a text, found {error}; {_REMEDY}") from error
+
     def fetch(self, path: str) -> Path:
         """The artifact's folder on this machine, downloaded once and verified when the root is elsewhere.
 

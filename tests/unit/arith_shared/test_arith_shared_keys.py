@@ -79,6 +79,7 @@ FIELDS: dict[str, tuple[Any, set[str]]] = {
     "probe.controls": (3, {PROBE, CONTROL}),
     "probe.untrained": (True, NOTHING),
     "probe.resamples": (10, {PROBE, CONTROL}),
+    "probe.keep_predictions": (False, {PROBE, CONTROL}),
     "probe.block_positions": (2, NOTHING),
     "probe.threshold": (0.8, {SUMMARY}),
 }

@@ -77,3 +77,11 @@ def test_selected_positions_and_layers_cost_their_share():
     some = small_spec(extract={"positions": [3, 7], "layers": [1]})
     assert states_bytes(some) == states_bytes(small_spec()) * 2 * 1 / (20 * 2)
     assert by_stage(some)["probe"].units == 1
+
+
+def test_kept_predictions_are_counted_and_can_be_left_out():
+    paper = recipes.load("opt-specialized").resolve()
+    # 2,000 problems x 9 layers x 20 positions x A, B, C x mlp, ridge (and ridge on the untrained LM) x 4 bytes.
+    families = 2 + paper.probe.untrained
+    assert by_stage(paper)["probe"].size_bytes == 2_000 * 9 * 20 * 3 * families * 4
+    assert by_stage(small_spec(probe={"keep_predictions": False}))["probe"].size_bytes == 0
