@@ -20,6 +20,8 @@ COMMANDS = {
     "results": ("arithctl.commands.results:results", "Print or save a result table."),
     "figures": ("arithctl.commands.figures:figures", "Draw the figures of runs."),
     "report": ("arithctl.commands.report:report", "Write a page about runs that opens in any browser."),
+    "export": ("arithctl.commands.export:export", "Write a finished run to one file."),
+    "verify": ("arithctl.commands.verify:verify", "Check such a file: its hashes, and its tables once more."),
     "cancel": ("arithctl.commands.cancel:cancel", "Stop a run; what it has finished is kept."),
     "resume": (
         "arithctl.commands.resume:resume",

@@ -15,8 +15,8 @@ from pydantic import BaseModel
 
 from arith_shared.specs import Spec
 
-#: Raised when the code of a stage changes what it writes for the same inputs. It was not for the model card: the weights
-#: are the same, and a model that was trained before there were cards is worth more than its card.
+#: Raised when the code of a stage changes what it writes for the same inputs. It was not for the model card: the
+#: weights are the same, and a model that was trained before there were cards is worth more than its card.
 SCHEMA = {"train": 1, "extract": 1, "probe": 2, "summarize": 2}
 
 #: Hexadecimal characters of a key: 128 bits, so accidental collisions need about 1e19 artifacts.

@@ -29,11 +29,12 @@ tags: [arithmetic, arithctl]
 
 # {kind} that solves arithmetic problems
 
-{parameters:,} parameters: {layers} layers, {heads} heads, width {width}, feed-forward {ffn}. Trained from scratch by arithctl
-to answer problems such as `{question}` with `{output}`. It knows no other text.
+{parameters:,} parameters: {layers} layers, {heads} heads, width {width}, feed-forward {ffn}. Trained from scratch
+by arithctl to answer problems such as `{question}` with `{output}`. It knows no other text.
 
-On {held_out:,} problems that it was not trained on (split `valid`) its whole output is right for {accuracy:.4f} of them; the training took
-{steps:,} steps. `training.jsonl` has loss, gradient norm, learning rate and accuracy over time.
+Of {held_out:,} problems that it was not trained on (split `valid`) it answers a share of {accuracy:.4f} with the
+whole right output; the training took {steps:,} steps. `training.jsonl` has loss,
+gradient norm, learning rate and accuracy over time.
 
 ## Load it
 
@@ -45,16 +46,17 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 tokenizer = AutoTokenizer.from_pretrained(".")
 lm = AutoModelForCausalLM.from_pretrained(".")
 asked = tokenizer({prompt}, return_tensors="pt")
-written = lm.generate(asked["input_ids"], attention_mask=asked["attention_mask"], max_new_tokens={new_tokens}, do_sample=False)
-print(tokenizer.decode(written[0, asked["input_ids"].shape[1] :], skip_special_tokens=True))
+ids, mask = asked["input_ids"], asked["attention_mask"]
+written = lm.generate(ids, attention_mask=mask, max_new_tokens={new_tokens}, do_sample=False)
+print(tokenizer.decode(written[0, ids.shape[1] :], skip_special_tokens=True))
 ```
 
 The right output is `{output}`. {reading}
 
 ## What determines it
 
-A number is one token, and spaces only separate tokens. Weights are float32 safetensors; no code comes with them. The fields of the spec that the
-weights follow from, seed {seed} included:
+A number is one token, and spaces only separate tokens. Weights are float32 safetensors; no code comes with them.
+The fields of the spec that the weights follow from, seed {seed} included:
 
 ```json
 {fields}
@@ -62,7 +64,9 @@ weights follow from, seed {seed} included:
 """
 
 _ONE = "One problem is one text; it ends with `<eos>`."
-_SEVERAL = "A text is {count} problems, each on a line of its own: those before the last are its demonstrations."
+_SEVERAL = (
+    "A text is {count} problems, each on a line of its own: those before the last are its demonstrations."
+)
 
 
 def model_card(

@@ -65,7 +65,12 @@ def handle(spec: Spec, unit: Unit, context: Context) -> Outcome:
     _write_log(context.output / LOG_FILE, training.log)
     last, parameters = training.log[-1], sum(weight.numel() for weight in model.parameters())
     card = model_card(
-        spec, validation, per_text=per_text, parameters=parameters, accuracy=last["accuracy"], steps=training.step
+        spec,
+        validation,
+        per_text=per_text,
+        parameters=parameters,
+        accuracy=last["accuracy"],
+        steps=training.step,
     )
     (context.output / CARD_FILE).write_text(card, encoding="utf-8")
     return Outcome(

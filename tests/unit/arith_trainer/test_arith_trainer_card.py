@@ -46,7 +46,7 @@ def run_in(folder, lines: str, monkeypatch) -> tuple[dict, str]:
     monkeypatch.chdir(folder)
     names, out = {}, io.StringIO()
     with contextlib.redirect_stdout(out):
-        exec(lines, names)
+        exec(lines, names)  # noqa: S102 - the lines are the promise
     return names, out.getvalue().strip()
 
 
@@ -64,12 +64,14 @@ def test_the_lines_of_the_card_open_the_lm_and_it_answers(spec_with, card_of, tm
     assert printed.isdigit()
     assert f"The right output is `{output}`" in card
     log = [json.loads(line) for line in (tmp_path / "model/training.jsonl").read_text().splitlines()]
-    assert f"right for {log[-1]['accuracy']:.4f} of them" in card
+    assert f"a share of {log[-1]['accuracy']:.4f} with" in card
     if log[-1]["accuracy"] == 1:
         assert printed == output
 
 
-def test_an_lm_that_learnt_from_demonstrations_is_asked_behind_some(spec_with, card_of, tmp_path, monkeypatch):
+def test_an_lm_that_learnt_from_demonstrations_is_asked_behind_some(
+    spec_with, card_of, tmp_path, monkeypatch
+):
     spec = spec_with(task=MISTRAL["task"])
     mistral = spec.model_validate(
         spec.model_dump(mode="json")
