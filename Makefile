@@ -37,11 +37,15 @@ format: install ## Let ruff format and mend what it can.
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-test: install ## All tests.
-	OMP_WAIT_POLICY=passive $(BIN)/pytest
+# A file's tests share processes and models, so files are what is shared out; two compute threads would fight for a core.
+PYTEST := OMP_WAIT_POLICY=passive OMP_NUM_THREADS=1 $(BIN)/pytest
+SHARED_OUT := -n 2 --dist loadfile
+
+test: install ## All tests but those of `make test-faults`, on two cores.
+	$(PYTEST) $(SHARED_OUT) -m "not faults"
 
 test-fast: install ## The tests that take seconds.
-	OMP_WAIT_POLICY=passive $(BIN)/pytest -m "not slow"
+	$(PYTEST) $(SHARED_OUT) -m "not slow and not faults"
 
 test-faults: install ## The tests that kill, fill or cut off real processes, brokers and databases.
 	OMP_WAIT_POLICY=passive $(BIN)/pytest -m faults

@@ -18,6 +18,8 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("ARITH_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
+    # A tokenizer that is trained by several threads is not the same every time.
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
 
 
 @pytest.fixture

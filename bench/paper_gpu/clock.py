@@ -11,9 +11,9 @@ import sys
 import time
 from dataclasses import dataclass, field
 
-from arith_shared.errors import DrainError
-from arith_shared.problems import output_tokens, question_tokens
-from arith_shared.specs import Spec
+from arith_shared import problems
+from arith_shared.errors import DrainError, SpecError
+from arith_shared.specs import OptSpec, Spec
 
 #: Dense bfloat16 TFLOP/s by a part of the device's name (vendors' data sheets); the first that fits.
 PEAKS = (
@@ -64,7 +64,7 @@ class TrainingClock:
             return
         if self.first_step is None:
             self.first_step, self.first_at = step, now
-        if step % self.spec.lm.training.evaluate_every == 0:
+        if step % decoder(self.spec).training.evaluate_every == 0:
             self.seconds[step] = self.elapsed_s
         if now - self.printed_at > 10:
             self.printed_at = now
@@ -98,22 +98,26 @@ class TrainingClock:
         return tokens * flops_per_token(self.spec) / self.peak if tokens and self.peak else None
 
 
+def decoder(spec: Spec) -> OptSpec:
+    """The LM of section 3; raises SpecError for another kind."""
+    if spec.lm.kind != "opt":
+        raise SpecError(f"lm.kind: expected opt, as in section 3 of the paper, found {spec.lm.kind}")
+    return spec.lm
+
+
 def longest_text(spec: Spec) -> int:
     """Tokens of the longest training text, EOS included: what every text is padded to."""
-    layouts = spec.task.training_distribution().layouts
-    return 1 + max(
-        len(question_tokens(layout)) + len(output_tokens(layout, spec.task.chain)) for layout in layouts
-    )
+    return problems.longest_text(spec.task.training_distribution(), spec.task.chain)
 
 
 def tokens_per_step(spec: Spec) -> int:
     """Tokens of a full batch, padding included."""
-    return spec.lm.training.batch_tokens // longest_text(spec) * longest_text(spec)
+    return decoder(spec).training.batch_tokens // longest_text(spec) * longest_text(spec)
 
 
 def flops_per_token(spec: Spec) -> float:
     """FLOPs that a token costs in training, forward and backward."""
-    lm = spec.lm
+    lm = decoder(spec)
     block = 4 * lm.width**2 + 2 * lm.width * lm.ffn
     head = lm.width * spec.task.training_distribution().vocabulary.size
     return 6.0 * (lm.layers * block + head) + 12.0 * lm.layers * lm.width * longest_text(spec)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clock import TrainingClock, peak_flops
+from clock import TrainingClock, decoder, peak_flops
 
 from arith_extractor.handler import handle as extract
 from arith_model import checkpoint
@@ -124,7 +124,8 @@ def _from_checkpoint(spec: Spec, scratch: Path, target: Path) -> None:
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     save_model(model, part)
-    save_tokenizer(build_tokenizer(spec.task.training_distribution().vocabulary), part)
+    digits = spec.task.number_tokens == "digit"
+    save_tokenizer(build_tokenizer(spec.task.training_distribution().vocabulary, digits=digits), part)
     log = found.facts["log"]
     (part / LOG_FILE).write_text("".join(f"{json.dumps(line)}\n" for line in log))
     accuracy = next((line["accuracy"] for line in reversed(log) if "accuracy" in line), None)
@@ -139,7 +140,9 @@ def _amend(target: Path, clock: TrainingClock) -> None:
     meta = json.loads((target / _META).read_text())
     steps = meta["steps"]
     stopped = meta.get("stopped_by") or (
-        "the target accuracy" if meta["accuracy"] >= (clock.spec.lm.training.stop_at_accuracy or 2.0) else END
+        "the target accuracy"
+        if meta["accuracy"] >= (decoder(clock.spec).training.stop_at_accuracy or 2.0)
+        else END
     )
     meta |= {
         "stopped_by": stopped,

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from clock import decoder
+
 from arith_shared.analysis.claims import Evidence, judge
 from arith_shared.errors import MissingExtraError
 from arithctl.figures import FigureData, draw, draw_together
@@ -40,7 +42,7 @@ def report(finished: Sequence[Finished], out: Path, command: Sequence[str]) -> N
     write_rows(curve, _CURVE, "csv", out / "accuracy.csv")
     for format_ in ("csv", "markdown"):
         ending = {"csv": "csv", "markdown": "md"}[format_]
-        write_rows(claims, COLUMNS["claims"], format_, out / f"claims.{ending}")  # type: ignore[arg-type]
+        write_rows(claims, COLUMNS["claims"], format_, out / f"claims.{ending}")
     _figures(finished, out)
     (out / "README.md").write_text(_page(finished, command), encoding="utf-8")
     sys.stdout.write(f"written to {out}\n")
@@ -70,7 +72,7 @@ def _page(finished: Sequence[Finished], command: Sequence[str]) -> str:
         "",
     ]
     for run in finished:
-        facts, wanted = run.facts, run.spec.lm.training
+        facts, wanted = run.facts, decoder(run.spec).training
         lines.append(
             f"- **{run.name}** on {facts['device']}: {facts['steps']:,} steps in {facts['seconds']:,.0f} s, ended by "
             f"{facts['stopped_by']}; validation accuracy {facts['accuracy']}. "

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from arith_shared import problems
 from arith_shared.ledger import plan
 from arith_shared.ledger.rounds import extracted_layers, layer_groups
 from arith_shared.specs import Spec
@@ -135,15 +136,20 @@ def _extracted(spec: Spec) -> int:
 
 
 def _train_flops(spec: Spec) -> float:
-    # Forward and backward: 6 FLOPs per weight and token (Kaplan et al. 2020); the answer and EOS are read too.
+    # Forward and backward: 6 FLOPs per weight and token (Kaplan et al. 2020).
     if spec.lm.kind == "pretrained":
         return 0.0
-    tokens = spec.lm.training.problems * spec.lm.training.epochs * (len(spec.task.probed_tokens()) + 2)
+    tokens = spec.lm.training.problems * spec.lm.training.epochs * _text_tokens(spec)
     return 6.0 * parameters(spec) * tokens
 
 
 def _extract_flops(spec: Spec) -> float:
-    return 2.0 * parameters(spec) * _extracted(spec) * (len(spec.task.probed_tokens()) + 2)
+    return 2.0 * parameters(spec) * _extracted(spec) * _text_tokens(spec)
+
+
+def _text_tokens(spec: Spec) -> int:
+    """Tokens of an evaluated problem, its output and the end included."""
+    return problems.longest_text(spec.task.evaluation(), spec.task.chain)
 
 
 def _probe_flops(spec: Spec) -> float:

@@ -49,6 +49,16 @@ class Piece:
     spare: Spare | None = None
 
 
+def require_own_root(settings: Settings) -> None:
+    """Raise UserError where a database is named and its artifact root is not: what lies here belongs to another."""
+    if settings.mode != "compose" and settings.database_url is not None and settings.artifacts is None:
+        raise UserError(
+            f"ARITH_DATABASE_URL names a database, but nothing says where its artifacts lie, and those in "
+            f"{settings.artifact_root} would be compared with it: set ARITH_ARTIFACTS as its workers have it, or "
+            "ARITH_MODE=embedded for the runs of this folder"
+        )
+
+
 class Housekeeper:
     """Finds what can go and removes it."""
 
@@ -144,6 +154,7 @@ def make_room(settings: Settings, database: Database, store: ArtifactStore) -> l
     """
     if settings.max_bytes is None or store.used_bytes() <= settings.max_bytes:
         return []
+    require_own_root(settings)
     keeper = Housekeeper(database, store, max_bytes=settings.max_bytes)
     removed = [piece for piece in keeper.find() if keeper.remove(piece)]
     if (used := store.used_bytes()) > settings.max_bytes:

@@ -22,6 +22,10 @@ COMMANDS = {
     "report": ("arithctl.commands.report:report", "Write a page about runs that opens in any browser."),
     "export": ("arithctl.commands.export:export", "Write a finished run to one file."),
     "verify": ("arithctl.commands.verify:verify", "Check such a file: its hashes, and its tables once more."),
+    "compare": (
+        "arithctl.commands.compare:compare",
+        "Differences between runs, cell by cell, with intervals.",
+    ),
     "cancel": ("arithctl.commands.cancel:cancel", "Stop a run; what it has finished is kept."),
     "resume": (
         "arithctl.commands.resume:resume",

@@ -25,6 +25,7 @@ from arith_shared.problems import (
     Problems,
     demonstrations,
     encode,
+    last_tokens,
     lines,
     output_tokens,
     question_tokens,
@@ -69,7 +70,9 @@ def own_texts(spec: Spec, problems: Problems) -> Texts:
     encoded = encode(problems, spec.task.evaluation(), spec.task.chain)
     length = _common_length(encoded)
     count = len(spec.task.probed_tokens())
-    where = np.broadcast_to(np.arange(count), (len(problems), count))
+    where = np.broadcast_to(
+        last_tokens(spec.task.evaluation(), spec.task.chain)[:count], (len(problems), count)
+    )
     return Texts((), encoded.ids[:, :length], encoded.question_length, encoded.length, where)
 
 
@@ -181,9 +184,10 @@ class Prompter:
             one, two = groups[0][0], groups[1][0]
             raise PromptError(
                 f"expected problems of equally many tokens, found {texts.length.min()} to {texts.length.max()}: "
-                f"{written[one].text.strip()!r} and {written[two].text.strip()!r} differ; set task.max_number=9, as "
-                "the paper does where numbers are split into digits, or lm.prompt.lengths=mixed to pass each length "
-                "through the LM on its own (states of one position then come from different token indices)"
+                f"{written[one].text.strip()!r} and {written[two].text.strip()!r} differ; set task.max_number=9 and "
+                "task.values=in_range, as the paper does where numbers are split into digits, or "
+                "lm.prompt.lengths=mixed to pass each length through the LM on its own (states of one position then "
+                "come from different token indices)"
             )
 
 

@@ -1,7 +1,7 @@
 """The vocabulary as a Hugging Face tokenizer, so that a saved LM can be used without this code.
 
-Whole numbers are single tokens: the number embeddings of the paper need one id per number. Spaces only
-separate tokens, and decoding writes none.
+Whole numbers are single tokens: the number embeddings of the paper need one id per number. Where the spec spells
+numbers in digits (gap a), every character is a token. Spaces only separate tokens, and decoding writes none.
 """
 
 from __future__ import annotations
@@ -14,12 +14,17 @@ from transformers import PreTrainedTokenizerFast
 from arith_shared.problems import Vocabulary
 from arith_shared.problems.prompts import END
 
+#: A minus sign after one of these, with or without a space between, belongs to the number behind it.
+_NEGATIVE = "|".join(rf"(?<=[=?+\-]{space})-\d+" for space in ("", " "))
 
-def build_tokenizer(vocabulary: Vocabulary, *, line_ends: bool = False) -> PreTrainedTokenizerFast:
+
+def build_tokenizer(
+    vocabulary: Vocabulary, *, line_ends: bool = False, digits: bool = False
+) -> PreTrainedTokenizerFast:
     """A tokenizer with the ids of `vocabulary`; what is not in it becomes `<pad>`.
 
     With `line_ends` a line break in the text is the end of a sequence, so that several problems, one to a line, are
-    one text. Batches are padded on the left, as generation needs it.
+    one text. With `digits` numbers are split. Batches are padded on the left, as generation needs it.
     """
     tokens = list(vocabulary.tokens)
     if line_ends:
@@ -33,9 +38,13 @@ def build_tokenizer(vocabulary: Vocabulary, *, line_ends: bool = False) -> PreTr
         if line_ends
         else pre_tokenizers.WhitespaceSplit()
     )
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [spaces, pre_tokenizers.Split(Regex(r"\d+|\D"), behavior="isolated")]
-    )
+    if vocabulary.min_number < 0:
+        # What precedes a sign tells what it is, so words are found before spaces go.
+        steps = [pre_tokenizers.Split(Regex(rf"{_NEGATIVE}|\d+|\D"), behavior="isolated"), spaces]
+    else:
+        word = r"\d|\D" if digits else r"\d+|\D"
+        steps = [spaces, pre_tokenizers.Split(Regex(word), behavior="isolated")]
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(steps)
     tokenizer.decoder = decoders.Fuse()
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,

@@ -27,7 +27,7 @@ from transformers.utils import logging
 from arith_model import mistral
 from arith_model.attention import ATTENTION
 from arith_model.seeds import derive_seed
-from arith_shared.problems import Vocabulary, output_tokens, question_tokens
+from arith_shared.problems import Vocabulary, longest_text
 
 if TYPE_CHECKING:
     from arith_shared.specs import OptSpec, Spec
@@ -65,10 +65,7 @@ def build_for(spec: Spec) -> PreTrainedModel:
     Raises ValueError for a pretrained LM, which is not built from a spec.
     """
     distribution = spec.task.training_distribution()
-    longest = 1 + max(
-        len(question_tokens(layout)) + len(output_tokens(layout, spec.task.chain))
-        for layout in (*distribution.layouts, *spec.task.evaluation().layouts)
-    )
+    longest = max(longest_text(each, spec.task.chain) for each in (distribution, spec.task.evaluation()))
     if spec.lm.kind == "opt":
         return build(spec.lm, distribution.vocabulary, longest, spec.seed)
     if spec.lm.kind == "mistral":
@@ -77,12 +74,12 @@ def build_for(spec: Spec) -> PreTrainedModel:
     raise ValueError(f"a {spec.lm.kind} LM is loaded, not built")
 
 
-def sinusoids(count: int, width: int) -> Tensor:
-    """float32[count, W]: row n is the position vector of n, sines in even columns and cosines in odd ones.
+def sinusoids(count: int, width: int, first: int = 0) -> Tensor:
+    """float32[count, W]: the position vectors of the numbers from `first` on, sines in even columns, cosines in odd.
 
     Vaswani et al. 2017, section 3.5.
     """
-    number = torch.arange(count, dtype=torch.float64)[:, None]
+    number = torch.arange(first, first + count, dtype=torch.float64)[:, None]
     pair = torch.arange(0, width, 2, dtype=torch.float64)
     angle = number * torch.exp(-math.log(10_000.0) * pair / width)
     return torch.stack([angle.sin(), angle.cos()], dim=2).reshape(count, width).float()
@@ -141,5 +138,5 @@ def _initialise(
     embeddings.normal_(0.0, lm.embedding_std, generator=generator)
     if lm.number_embeddings == "sinusoidal":
         numbers = torch.from_numpy(vocabulary.numbers)
-        embeddings[numbers] = sinusoids(len(numbers), lm.width)
+        embeddings[numbers] = sinusoids(len(numbers), lm.width, vocabulary.min_number)
     embeddings.requires_grad_(not lm.freeze_embeddings)

@@ -286,10 +286,20 @@ class Worker:
             pause.wait(REPORT_S)
 
     def drain(self) -> None:
-        """Tell the pool child to hand its unit back, and everybody else not to count on this worker."""
+        """Tell the pool child to hand its unit back, and everybody else not to count on this worker.
+
+        Runs in a signal handler: the main thread may be in the middle of anything, and a second signal in the middle
+        of this. A transaction here could wait for one that waits for it, so a thread of its own has it.
+        """
         self.drain_flag.touch()
-        with self.database.transaction() as session:
-            workers.retire(session, self.worker_id)
+        threading.Thread(target=self._retire, name="retire", daemon=True).start()
+
+    def _retire(self) -> None:
+        try:
+            with self.database.transaction() as session:
+                workers.retire(session, self.worker_id)
+        except UnreachableError as error:
+            log.warning("could not retire: %s", error)
 
     def gone(self) -> None:
         """Leave nothing behind."""

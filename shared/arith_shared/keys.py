@@ -72,9 +72,8 @@ def untrained_digest(spec: Spec, model_digest: str) -> str:
 
 def extract_key(spec: Spec, model_digest: str, payload: dict[str, Any]) -> str:
     """A shard is determined by the weights and tokenizer, the problems, and what is written of them."""
-    options = spec.extract.model_dump(
-        mode="json", include={"keep", "precision", "dtype", "layers", "batch_problems"}
-    )
+    options = spec.extract.model_dump(mode="json", include={"precision", "dtype", "layers", "batch_problems"})
+    options["keep"] = "all" if spec.extract.keeps_all(payload["split"]) else "solved"
     options |= _beyond_defaults(spec.extract, {"criterion", "positions"})
     asked = {} if spec.lm.kind == "opt" else {"prompt": spec.lm.prompt.model_dump(mode="json")}
     task = _task(spec, {"layout", "max_number", "names", "chain"})
@@ -86,7 +85,7 @@ def extract_key(spec: Spec, model_digest: str, payload: dict[str, Any]) -> str:
 def _task(spec: Spec, names: set[str]) -> dict[str, Any]:
     """The named fields of the task, and how its text is written."""
     return spec.task.model_dump(mode="json", include=names) | _beyond_defaults(
-        spec.task, {"separator", "question"}
+        spec.task, {"separator", "question", "values", "number_tokens"}
     )
 
 

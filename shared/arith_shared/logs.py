@@ -67,6 +67,8 @@ def configure(style: Literal["text", "json"], level: int = logging.INFO) -> None
     handler.setFormatter(_Formatter(style))
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.captureWarnings(True)
+    # It says at every look at the schema's version which database it talks to.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     # Process pools keep this logger from the root's handlers, and without one of its own it writes bare lines.
     pool = logging.getLogger("multiprocessing")
     pool.handlers, pool.propagate = [handler], False

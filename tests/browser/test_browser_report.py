@@ -26,12 +26,13 @@ _PIXEL = """([selector, position, layer]) => {
   const [x, y] = echarts.getInstanceByDom(element).convertToPixel({seriesIndex: 0}, [position, layer]);
   return [box.x + x, box.y + y];
 }"""
-#: How many pixels of a canvas carry something.
+#: How many pixels of a chart carry something; a chart may be several canvases on top of each other.
 _INK = """(selector) => {
-  const canvas = document.querySelector(`${selector} canvas`);
-  const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
   let count = 0;
-  for (let i = 3; i < pixels.length; i += 4) count += pixels[i] > 0;
+  for (const canvas of document.querySelectorAll(`${selector} canvas`)) {
+    const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+    for (let i = 3; i < pixels.length; i += 4) count += pixels[i] > 0;
+  }
   return count;
 }"""
 LAYER, POSITION = 1, 13
@@ -75,6 +76,12 @@ def point_at(page: Page, position: int, layer: int, *, selector: str = HEAT, cli
         page.mouse.click(x, y)
 
 
+def drawn(page: Page, selector: str) -> int:
+    """How many pixels of a chart carry something, once it has been drawn: charts draw with the next frame."""
+    page.evaluate("new Promise((next) => requestAnimationFrame(() => requestAnimationFrame(next)))")
+    return int(page.evaluate(_INK, selector))
+
+
 def row(tiny, **cell: object) -> dict[str, object]:
     names = ["value", "ci_low", "ci_high", "n_train", "n_eval", "ceiling", "control"]
     where = " AND ".join(f"{name} = ?" for name in cell)
@@ -100,7 +107,7 @@ def test_pointing_at_a_cell_shows_the_numbers_that_the_database_has(browser, tin
     cell = row(tiny, layer=LAYER, position=POSITION, variable="A", family="ridge")
     with opened(browser, report(tiny.run)) as page:
         point_at(page, POSITION, LAYER)
-        page.wait_for_function(f"document.querySelector('{HEAT} dl.numbers')")
+        page.locator(f"{HEAT} dl.numbers").wait_for()
         found = numbers(page, HEAT)
         assert expected(cell).items() <= found.items()
         assert found["layer"] == str(LAYER)
@@ -124,7 +131,7 @@ def test_variable_and_family_and_measure_can_be_switched(browser, tiny, report):
         measures.select_option("untrained")
         expect(page.locator(caption)).to_contain_text("before training")
         point_at(page, POSITION, LAYER)
-        page.wait_for_function(f"document.querySelector('{HEAT} dl.numbers')")
+        page.locator(f"{HEAT} dl.numbers").wait_for()
         difference = numbers(page, HEAT)["r minus untrained"].replace("\N{MINUS SIGN}", "-")
         assert float(difference) == pytest.approx(cell["value"] - twin["value"], abs=6e-4)
         screenshot(page, "report minus untrained", whole=False)
@@ -153,7 +160,7 @@ def test_a_click_on_a_cell_shows_its_predictions_which_have_the_same_correlation
         assert len(pairs) == cell["n_eval"] == 200
         # All problems are there, a byte each: their correlation is that of the table.
         assert np.corrcoef(np.array(pairs).T)[0, 1] == pytest.approx(cell["value"], abs=5e-3)
-        assert page.evaluate(_INK, "#panel-0 [data-chart=points]") > 1000
+        assert drawn(page, "#panel-0 [data-chart=points]") > 1000
         screenshot(page, "report scatter", whole=False)
 
 
@@ -197,9 +204,9 @@ def test_several_runs_have_a_tab_each_and_stand_side_by_side(browser, tiny, repo
         tabs.nth(3).click()
         for index in (0, 1):
             selector = f"[data-together='{index}'] [data-chart=heat]"
-            page.wait_for_function(f"({_INK})({selector!r}) > 5000")
+            assert drawn(page, selector) > 5000
         point_at(page, POSITION, LAYER, selector="[data-together='1'] [data-chart=heat]")
-        page.wait_for_function("document.querySelector('[data-together] dl.numbers')")
+        page.locator("[data-together='1'] dl.numbers").wait_for()
         cell = row(tiny, layer=LAYER, position=POSITION, variable="A", family="ridge")
         assert numbers(page, "[data-together='1']")["r"] == shown(cell["value"])
         page.locator("#panel-together").get_by_label("Probe family").select_option("mlp")

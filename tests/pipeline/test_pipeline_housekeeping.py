@@ -21,7 +21,7 @@ from click.testing import CliRunner, Result
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from arith_shared.errors import DiskBudgetError
+from arith_shared.errors import DiskBudgetError, UserError
 from arith_shared.job import Worker
 from arith_shared.ledger import plan, reconcile, runs, views
 from arith_shared.ledger.clock import now
@@ -33,7 +33,7 @@ from arith_shared.store.manifest import MANIFEST
 from arith_shared.testing import FAULTS, RecordingSender, small_spec
 from arithctl.connection import open_database
 from arithctl.embedded import Engine, workers
-from arithctl.housekeeping import GRACE_S
+from arithctl.housekeeping import GRACE_S, make_room
 from arithctl.main import main
 from arithctl.submission import new_run
 
@@ -377,6 +377,28 @@ def test_gc_refuses_a_root_of_which_the_database_names_nothing(home: Home, tmp_p
     refused = stranger.cli("gc")
     assert (refused.exit_code, "names none of them" in refused.stderr) == (2, True)
     assert home.files() == before
+
+
+def test_gc_and_the_cap_refuse_a_named_database_whose_artifact_root_is_not_named(home: Home) -> None:
+    """The files that happen to lie here are another database's, or nobody knows."""
+    home.done()
+    before = home.files()
+    env = {"ARITH_HOME": str(home.folder), "ARITH_DATABASE_URL": home.settings.database}
+    for command in (["gc"], ["gc", "--dry-run"]):
+        refused = CliRunner().invoke(main, command, env=env, catch_exceptions=False)
+        assert (refused.exit_code, "set ARITH_ARTIFACTS as its workers have it" in refused.stderr) == (
+            2,
+            True,
+        )
+    foreign = Settings(home=home.folder, database_url=home.settings.database, max_bytes=0)
+    with (
+        contextlib.closing(Database(home.settings.database)) as database,
+        pytest.raises(UserError, match="set ARITH_ARTIFACTS"),
+    ):
+        make_room(foreign, database, home.store)
+    assert home.files() == before
+    named = CliRunner().invoke(main, ["gc"], env={**env, "ARITH_ARTIFACTS": str(home.artifacts)})
+    assert named.exit_code == 0
 
 
 # -- the size cap -----------------------------------------------------------------------------------------------

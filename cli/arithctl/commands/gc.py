@@ -26,9 +26,10 @@ def gc(dry_run: bool, as_json: bool) -> None:
     from arith_shared.settings import load_settings
     from arith_shared.store.artifacts import ArtifactStore
     from arithctl.connection import open_database
-    from arithctl.housekeeping import Housekeeper
+    from arithctl.housekeeping import Housekeeper, require_own_root
 
     settings = load_settings()
+    require_own_root(settings)
     store = ArtifactStore(settings.artifact_root, cache=settings.home / "cache")
     with open_database(settings) as database:
         keeper = Housekeeper(database, store, max_bytes=settings.max_bytes)

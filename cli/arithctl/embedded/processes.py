@@ -43,8 +43,13 @@ def stop(process: subprocess.Popen[bytes], within_s: float) -> None:
     """Ask the process to end, and kill it if it has not after `within_s` seconds."""
     if process.poll() is None:
         process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(within_s)
+    end(process, within_s)
+
+
+def end(process: subprocess.Popen[bytes], within_s: float) -> None:
+    """Wait for a process that was asked to end, and kill it if it has not after `within_s` seconds."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(max(0.0, within_s))
     if process.poll() is None:
         process.kill()
         process.wait()

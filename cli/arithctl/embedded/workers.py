@@ -23,7 +23,7 @@ MODULES = {
 }
 #: More probers than this gain nothing on a laptop: they wait for the same memory.
 _MAX_PROBERS = 4
-#: Seconds that a worker has to hand its unit back before it is killed.
+#: Seconds that all workers together have to hand their units back before those that have not are killed.
 STOP_WITHIN_S = 30.0
 #: Seconds before a worker that died is started again; doubles up to a minute while it keeps dying.
 _RESTART_S = 1.0
@@ -108,8 +108,9 @@ class Workers:
         for process in self._processes.values():
             if process.poll() is None:
                 process.terminate()
+        give_up = time.monotonic() + STOP_WITHIN_S
         for process in self._processes.values():
-            processes.stop(process, STOP_WITHIN_S)
+            processes.end(process, give_up - time.monotonic())
 
     def _start(self, slot: Slot) -> subprocess.Popen[bytes]:
         arguments = queue.worker_arguments(MODULES[slot.queue], slot.queue, slot.name)

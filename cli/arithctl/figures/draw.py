@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -65,6 +65,36 @@ def draw_together(
         stem = f"{'-'.join(run.run for run in runs)}-{family}-{_paper_name(runs[0])}"
         rows = [{"run": run.run, **row} for run in runs for row in run.family_rows(family)]
         paths += _save(figure, folder, stem, formats, rows)
+    return paths
+
+
+def draw_differences(
+    rows: Sequence[Row],
+    destination: Path,
+    remarks: Callable[[Sequence[Row]], Sequence[str]],
+    width: Width = "double",
+) -> list[Path]:
+    """Draw the rows of a comparison at the runs' best layers to `destination`, in the format that its name ends in.
+
+    With several probe families each gets a file, its name put before the ending. What `remarks` says of the rows of a
+    figure shows stands below it. Returns the paths. Raises UserError for an unknown ending, MissingExtraError if
+    matplotlib is not installed.
+    """
+    _check([destination.suffix.removeprefix(".")])
+    from arithctl.figures.differences import differences_figure
+    from arithctl.figures.page import save
+    from arithctl.figures.style import WIDTHS
+
+    cells = [row for row in rows if row["metric"] != "accuracy"]
+    families = list(dict.fromkeys(row["family"] for row in cells))
+    paths = []
+    for family in families:
+        suffix = f"-{family}" if len(families) > 1 else ""
+        paths.append(destination.with_name(f"{destination.stem}{suffix}{destination.suffix}"))
+        shown = [row for row in rows if row["family"] in (family, None)]
+        figure = differences_figure(shown, family, WIDTHS[width], remarks(shown))
+        with replacing(paths[-1]) as temporary:
+            save(figure, temporary, destination.suffix.removeprefix("."))
     return paths
 
 

@@ -30,6 +30,27 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "status",
     ),
     "claims": ("run", "claim", "source", "measured", "ci_low", "ci_high", "verdict", "why"),
+    "differences": (
+        "run",
+        "baseline",
+        "metric",
+        "variable",
+        "family",
+        "position",
+        "token",
+        "layer",
+        "baseline_layer",
+        "value",
+        "baseline_value",
+        "difference",
+        "ci_low",
+        "ci_high",
+        "n",
+        "baseline_n",
+        "paired",
+        "given",
+        "status",
+    ),
     "emergence": (
         "run",
         "variable",
@@ -47,10 +68,10 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 ColumnType = Literal["text", "integer", "real", "flag"]
 
 _TYPED: dict[ColumnType, str] = {
-    "text": "run name token variable family metric status claim source verdict why",
-    "integer": "layer position n n_train n_eval offset_from_own_equation",
-    "real": "value ci_low ci_high ceiling control threshold measured",
-    "flag": "given",
+    "text": "run baseline name token variable family metric status claim source verdict why",
+    "integer": "layer baseline_layer position n baseline_n n_train n_eval offset_from_own_equation",
+    "real": "value baseline_value difference ci_low ci_high ceiling control threshold measured",
+    "flag": "given paired",
 }
 
 #: Type of every column above; columns of other tables are typed by the values found in them.

@@ -22,15 +22,17 @@ GAPS = (
     Gap(
         "a",
         "Is `12` one token or two?",
-        "One: each number has its own embedding. With max_number 9 digits and numbers are the same; a pretrained "
-        "LM keeps its own tokenizer.",
-        ("task.max_number", "lm.number_embeddings", "lm.path"),
+        "One: each number has its own embedding. `digit` spells numbers, with zeros in front so that all have "
+        "equally many tokens, and reads a number at its last digit. With max_number 9 digits and numbers are the "
+        "same; a pretrained LM keeps its own tokenizer.",
+        ("task.number_tokens", "task.max_number", "lm.number_embeddings", "lm.path"),
     ),
     Gap(
         "b",
         "May values leave the range of the numbers, or be negative?",
-        "No: problems with any value or intermediate outside 0 to max_number are rejected.",
-        ("task.max_number",),
+        "No: problems with any value or intermediate outside 0 to max_number are rejected. `unrestricted` keeps "
+        "them; then C correlates at .89 with its first operand and sign alone.",
+        ("task.values", "task.max_number"),
     ),
     Gap(
         "c",
@@ -135,7 +137,7 @@ GAPS = (
     Gap(
         "s",
         "Are unsolved problems left out of the evaluation too?",
-        "Yes, and n is reported; `all` keeps every problem for fitting and evaluation.",
+        "Yes, and n is reported. `solved_to_fit` leaves them out of the fitting only, `all` of neither.",
         ("extract.keep",),
     ),
     Gap(

@@ -33,7 +33,7 @@ def handle(spec: Spec, unit: Unit, context: Context) -> Outcome:
     (artifact,) = context.inputs["train"]
     weights, split, start, count = (unit.payload[name] for name in ("weights", "split", "start", "count"))
     # An LM before training solves next to nothing: as a control it is read on all problems.
-    keep_all = spec.extract.keep == "all" or weights == "untrained"
+    keep_all = spec.extract.keeps_all(split) or weights == "untrained"
     problems = sample(spec.task.evaluation(), split, start, count, seed=spec.seed)
     context.progress(0, count, "problems", "opening the LM")
     lm = open_lm(artifact, spec, weights)
@@ -139,9 +139,12 @@ class _Extraction:
         if self.spec.extract.criterion == "answer" and len(other) and self.lm.tokenizer is not None:
             questions, end = ids[other, :question], int(ids[0, -1])
             outputs = greedy(self.lm.model, questions, prefix, PATIENCE * (length - question), end)
-            gold = self.problems.answer[rows[other]]
+            task = self.spec.task
+            gold = texts(self.problems[rows[other]], task.evaluation(), task.chain)
             found = answers(self.lm.tokenizer, outputs)
-            verdict[other] = [text == str(value) for text, value in zip(found, gold, strict=True)]
+            verdict[other] = [
+                text == output.rpartition("=")[2] for text, (_, output) in zip(found, gold, strict=True)
+            ]
         return captured, verdict
 
 

@@ -60,7 +60,9 @@ def handle(spec: Spec, unit: Unit, context: Context) -> Outcome:
     )
     training.run()
     save_model(model, context.output)
-    tokenizer = build_tokenizer(distribution.vocabulary, line_ends=lm.kind == "mistral")
+    tokenizer = build_tokenizer(
+        distribution.vocabulary, line_ends=lm.kind == "mistral", digits=spec.task.number_tokens == "digit"
+    )
     save_tokenizer(tokenizer, context.output)
     _write_log(context.output / LOG_FILE, training.log)
     last, parameters = training.log[-1], sum(weight.numel() for weight in model.parameters())

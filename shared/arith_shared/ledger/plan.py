@@ -144,9 +144,10 @@ def settle_cancelled(session: Session, run_id: str) -> None:
     held = session.scalar(select(Unit.id).where(Unit.run_id == run_id, Unit.state == "running").limit(1))
     state = session.scalar(select(Run.state).where(Run.id == run_id))
     if held is None and state == "cancelling":
-        # The stage stays open, for a resume to go on with; what it took so far ends here.
         session.execute(
-            update(Stage).where(Stage.run_id == run_id, Stage.state == "open").values(closed_at=now())
+            update(Stage)
+            .where(Stage.run_id == run_id, Stage.state == "open")
+            .values(state="cancelled", closed_at=now())
         )
         end_run(session, run_id, "cancelled")
 

@@ -13,7 +13,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeEngine
 
 RunState = Literal["active", "cancelling", "done", "failed", "cancelled"]
-StageState = Literal["waiting", "open", "done", "failed"]
+StageState = Literal["waiting", "open", "done", "failed", "cancelled"]
 UnitState = Literal["ready", "queued", "running", "done", "failed", "cancelled"]
 
 RUN_OVER = ("done", "failed", "cancelled")
@@ -68,7 +68,7 @@ class Stage(Base):
     """A step of a run; its counters make closing it a matter of one locked row."""
 
     __tablename__ = "stages"
-    __table_args__ = (_one_of("state", "waiting", "open", "done", "failed"),)
+    __table_args__ = (_one_of("state", "waiting", "open", "done", "failed", "cancelled"),)
 
     run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
     name: Mapped[str] = mapped_column(primary_key=True)

@@ -70,7 +70,7 @@ def run_list(session: Session, limit: int = 50) -> list[dict[str, Any]]:
             func.sum(Stage.done).label("done"),
             func.sum(Stage.total).label("total"),
             func.sum(Stage.reused).label("reused"),
-            func.max(case((Stage.state.in_(("open", "failed")), Stage.name))).label("stage"),
+            func.max(case((Stage.state.in_(("open", "failed", "cancelled")), Stage.name))).label("stage"),
         )
         .group_by(Stage.run_id)
         .subquery()
@@ -112,12 +112,12 @@ def run_view(session: Session, run_id: str) -> RunView:
     )
     return RunView(
         run.id, run.recipe, run.name, run.state, run.error, elapsed,
-        tuple(_stage_view(session, stage, run.state) for stage in stages),
+        tuple(_stage_view(session, stage) for stage in stages),
         last_error.strip().splitlines()[-1] if last_error else None,
     )  # fmt: skip
 
 
-def _stage_view(session: Session, stage: Stage, run_state: str) -> StageView:
+def _stage_view(session: Session, stage: Stage) -> StageView:
     mine = (Unit.run_id == stage.run_id, Unit.stage == stage.name)
     waiting = session.scalar(select(func.count()).where(*mine, Unit.state.in_(("ready", "queued")))) or 0
     running = session.execute(
@@ -136,7 +136,7 @@ def _stage_view(session: Session, stage: Stage, run_state: str) -> StageView:
     first = running[0][0] if running else None
     return StageView(
         name=stage.name,
-        state="cancelled" if stage.state == "open" and run_state == "cancelled" else stage.state,
+        state=stage.state,
         total=stage.total,
         done=stage.done,
         reused=stage.reused,
@@ -158,12 +158,7 @@ def _stage_view(session: Session, stage: Stage, run_state: str) -> StageView:
 def _eta_s(stage: Stage, elapsed_s: float | None, partial: float) -> float | None:
     """Seconds to go at the pace so far; reused units say nothing about the pace."""
     fresh = stage.done - stage.reused + partial
-    if (
-        stage.state != "open"
-        or stage.closed_at is not None
-        or not elapsed_s
-        or fresh <= _ETA_FROM * stage.total
-    ):
+    if stage.state != "open" or not elapsed_s or fresh <= _ETA_FROM * stage.total:
         return None
     return elapsed_s * (stage.total - stage.done - partial) / fresh
 

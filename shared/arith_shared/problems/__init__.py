@@ -2,12 +2,18 @@
 
 from arith_shared.problems.ceiling import ceiling
 from arith_shared.problems.chains import ChainStyle, given, output_tokens, probed_tokens
-from arith_shared.problems.distributions import Distribution, general_distribution, layout_distribution
+from arith_shared.problems.distributions import (
+    Distribution,
+    NumberTokens,
+    Values,
+    general_distribution,
+    layout_distribution,
+)
 from arith_shared.problems.grammar import LAYOUTS, Formula, Layout, Token, question_tokens
 from arith_shared.problems.prompts import POOL, Line, Spacing, demonstrations, lines
 from arith_shared.problems.sampling import Problems, sample
 from arith_shared.problems.splits import Split
-from arith_shared.problems.text import Encoded, encode, texts
+from arith_shared.problems.text import Encoded, encode, last_tokens, longest_text, texts
 from arith_shared.problems.vocabulary import Vocabulary
 
 __all__ = [
@@ -19,18 +25,22 @@ __all__ = [
     "Formula",
     "Layout",
     "Line",
+    "NumberTokens",
     "Problems",
     "Spacing",
     "Split",
     "Token",
+    "Values",
     "Vocabulary",
     "ceiling",
     "demonstrations",
     "encode",
     "general_distribution",
     "given",
+    "last_tokens",
     "layout_distribution",
     "lines",
+    "longest_text",
     "output_tokens",
     "probed_tokens",
     "question_tokens",

@@ -5,6 +5,10 @@ prefix]) / Var(y)). A probe above it has seen what it should not have; a probe t
 computed nothing that reading alone does not give. (For equation 1 with 0..99 that is 0.70 for C before its
 second operand, the "at most about 0.7" of Kudo et al. 2024, figure 2.)
 
+(Without rejection of values outside the range it would be 0.89.)
+
+A position is read once its last token is: where numbers are spelt in digits, at the last one.
+
 Variables that no chain of formulas connects are independent given the constraint on the range, so each
 connected component is enumerated on its own: four million assignments for A and B of equation 1 with 0..99.
 The splits' hash is taken for what it is meant to be, independent of everything.
@@ -39,7 +43,7 @@ def ceiling(distribution: Distribution, chain: ChainStyle) -> NDArray[np.float64
     tokens = question_tokens(layout)
     for component in _components(layout):
         slots = _slots(layout, component)
-        reached = _reached(layout, slots, component, distribution.max_number)
+        reached = _reached(distribution, slots, component)
         read = np.cumsum([token in slots for token in tokens])
         figures[: len(tokens), component] = reached[read]
     return figures
@@ -61,19 +65,18 @@ def _slots(layout: Layout, component: list[int]) -> list[Token]:
     return [token for formula in own for token in formula.tokens if token.kind in ("number", "operator")]
 
 
-def _reached(
-    layout: Layout, slots: list[Token], component: list[int], max_number: int
-) -> NDArray[np.float64]:
+def _reached(distribution: Distribution, slots: list[Token], component: list[int]) -> NDArray[np.float64]:
     """float64[slots read, variable of the component]"""
+    (layout,), (low, high) = distribution.layouts, distribution.value_range
     figures = np.full((len(slots) + 1, len(component)), np.nan)
     figures[0], figures[-1] = 0.0, 1.0
-    sizes = [2 if slot.kind == "operator" else max_number + 1 for slot in slots]
+    sizes = [2 if slot.kind == "operator" else distribution.max_number + 1 for slot in slots]
     if np.prod(sizes, dtype=float) > MAX_ASSIGNMENTS:
         return figures
     values = _values(layout, slots, component, sizes)
     accepted = np.ones(sizes, dtype=np.bool_)
     for value in values:
-        accepted &= (value >= 0) & (value <= max_number)
+        accepted &= (value >= low) & (value <= high)
     for column, value in enumerate(values):
         figures[1:-1, column] = _prefix_correlations(value, accepted)[1:-1]
     return figures

@@ -6,6 +6,8 @@ three of the four forms in dependency order, where a variable on the right-hand 
 formula's. The first formula has no variable, which leaves 2 + 2*4 + 2*16 = 42 templates. Each is shown in
 every order of its formulas, with both operand orders of the mixed form, and asks for any variable.
 
+Values either stay in the range of the numbers, or may be anything that the formulas make of them ("gap b").
+
 Two expansions may read the same (two independent formulas in either order): they become one layout with the
 sum of their weights, 598 layouts in all. The paper's equation 1 is one of them.
 """
@@ -26,6 +28,10 @@ from arith_shared.problems.grammar import LAYOUTS, Layout, Question, Separator, 
 from arith_shared.problems.vocabulary import Vocabulary
 
 Lengths = Literal["templates", "uniform"]
+#: Whether problems with a value outside the range of the numbers are rejected.
+Values = Literal["in_range", "unrestricted"]
+#: What a number is to an LM that is trained here.
+NumberTokens = Literal["number", "digit"]
 #: A sequence of forms in dependency order.
 Template = tuple[str, ...]
 
@@ -44,30 +50,57 @@ _MAX_NAMES = 26
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Distribution:
-    """Problems of some layouts with numbers and values in 0..`max_number` and the first `names` letters."""
+    """Problems of some layouts with numbers in 0..`max_number` and the first `names` letters."""
 
     layouts: tuple[Layout, ...]
     #: float64[layout], sums to 1: the share of each layout among accepted problems.
     weights: NDArray[np.float64]
     max_number: int
     names: int
+    values: Values = "in_range"
+    number_tokens: NumberTokens = "number"
+
+    @property
+    def value_range(self) -> tuple[int, int]:
+        """The smallest and the largest value that a variable can have.
+
+        Unrestricted it is what combinations of three formulas can reach, whatever the layouts: an LM that is trained
+        on some and evaluated on others has one vocabulary.
+        """
+        if self.values == "in_range":
+            return 0, self.max_number
+        return -_MAX_FORMULAS * self.max_number, (_MAX_FORMULAS + 1) * self.max_number
+
+    @property
+    def whole_numbers(self) -> Vocabulary:
+        """Token ids with one token for each number and value."""
+        asks = any(layout.question_end == "=?" for layout in self.layouts)
+        low, high = self.value_range
+        return Vocabulary(high, self.names, question_mark=asks, min_number=low)
 
     @property
     def vocabulary(self) -> Vocabulary:
         """Token ids for LMs trained from scratch on these problems."""
-        asks = any(layout.question_end == "=?" for layout in self.layouts)
-        return Vocabulary(self.max_number, self.names, question_mark=asks)
+        whole = self.whole_numbers
+        return whole if self.number_tokens == "number" else replace(whole, max_number=9, min_number=0)
 
 
 @cache
 def layout_distribution(
-    name: str, *, max_number: int, names: int, separator: Separator = ";", question: Question = "="
+    name: str,
+    *,
+    max_number: int,
+    names: int,
+    separator: Separator = ";",
+    question: Question = "=",
+    values: Values = "in_range",
+    number_tokens: NumberTokens = "number",
 ) -> Distribution:
     """Problems of the one layout `name`; raise ValueError where there are none."""
     if name not in LAYOUTS:
         raise ValueError(f"layout {name!r} is unknown; choose one of {', '.join(LAYOUTS)}")
     layout = replace(LAYOUTS[name], separator=separator, question_end=question)
-    return _distribution({layout: 1.0}, max_number, names)
+    return _distribution({layout: 1.0}, max_number, names, values, number_tokens)
 
 
 @cache
@@ -78,6 +111,8 @@ def general_distribution(
     lengths: Lengths = "templates",
     separator: Separator = ";",
     question: Question = "=",
+    values: Values = "in_range",
+    number_tokens: NumberTokens = "number",
 ) -> Distribution:
     """Random combinations of at most three formulas; raise ValueError where there are none.
 
@@ -94,7 +129,7 @@ def general_distribution(
         replace(parse_layout(text, text), separator=separator, question_end=question): weight
         for text, weight in weights.items()
     }
-    return _distribution(layouts, max_number, names)
+    return _distribution(layouts, max_number, names, values, number_tokens)
 
 
 def templates(length: int) -> list[Template]:
@@ -127,7 +162,9 @@ def _number_slots(text: str) -> str:
     return "".join(str(next(digits)) if sign == "#" else sign for sign in text)
 
 
-def _distribution(weights: dict[Layout, float], max_number: int, names: int) -> Distribution:
+def _distribution(
+    weights: dict[Layout, float], max_number: int, names: int, values: Values, number_tokens: NumberTokens
+) -> Distribution:
     largest = max(weights, key=lambda layout: len(layout.variables))
     if not len(largest.variables) <= names <= _MAX_NAMES:
         raise ValueError(
@@ -144,4 +181,4 @@ def _distribution(weights: dict[Layout, float], max_number: int, names: int) -> 
         raise ValueError(f"max_number {max_number} is too large; choose at most {_MAX_NUMBER}")
     shares = np.array(list(weights.values()))
     shares.flags.writeable = False
-    return Distribution(tuple(weights), shares, max_number, names)
+    return Distribution(tuple(weights), shares, max_number, names, values, number_tokens)

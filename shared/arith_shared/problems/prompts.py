@@ -14,7 +14,7 @@ import numpy as np
 from arith_shared.problems.chains import ChainStyle
 from arith_shared.problems.distributions import Distribution
 from arith_shared.problems.sampling import Problems, sample
-from arith_shared.problems.text import encode
+from arith_shared.problems.text import words
 
 Spacing = Literal["spaced", "compact"]
 
@@ -33,18 +33,15 @@ class Line:
     text: str
     #: Characters of the question.
     question_end: int
-    #: First and last + 1 character of each token of question and output.
+    #: First and last + 1 character of each word of question and output.
     spans: tuple[tuple[int, int], ...]
 
 
 def lines(problems: Problems, distribution: Distribution, chain: ChainStyle, spacing: Spacing) -> list[Line]:
     """Each problem, gold output and line break included."""
-    encoded = encode(problems, distribution, chain)
-    rows = zip(encoded.ids.tolist(), encoded.question_length.tolist(), encoded.length.tolist(), strict=True)
-    names = distribution.vocabulary.tokens
     return [
-        _line([names[token] for token in row[: length - 1]], question, spacing, chain)
-        for row, question, length in rows
+        _line(question + output, len(question), spacing, chain)
+        for question, output in words(problems, distribution, chain)
     ]
 
 
@@ -60,15 +57,15 @@ def demonstrations(
     return "".join(line.text for line in lines(pool[order[:count]], distribution, chain, spacing))
 
 
-def _line(tokens: list[str], question: int, spacing: Spacing, chain: ChainStyle) -> Line:
+def _line(words: list[str], question: int, spacing: Spacing, chain: ChainStyle) -> Line:
     text, spans, question_end = "", [], 0
-    for place, sign in enumerate(tokens):
+    for place, sign in enumerate(words):
         if place == question and chain != "none":
             gap = " "
         elif spacing == "spaced":
             gap = "" if sign == "?" else " "
         else:
-            gap = " " if place and tokens[place - 1] in ",;" else ""
+            gap = " " if place and words[place - 1] in ",;" else ""
         text += gap if place else ""
         spans.append((len(text), len(text) + len(sign)))
         text += sign

@@ -1,11 +1,11 @@
 """Problems at random, each a pure function of (distribution, split, seed, index).
 
 Problem i of a split is the first acceptable candidate of its own stream, so any worker can make any shard
-and nothing is coordinated. A candidate is acceptable when every value lies in 0..max_number and the split
-owns its text.
+and nothing is coordinated. A candidate is acceptable when every value lies in 0..max_number (unless values are
+unrestricted) and the split owns its text.
 
-- Without the first condition the operator alone would predict a value (r = 0.77 for two numbers), and the
-  "at most about 0.7" that Kudo et al. 2024 report for a value nobody needs could not be its floor.
+- Without the first condition the operator alone predicts a value (r = 0.77 for two numbers), and the
+  "at most about 0.7" that Kudo et al. 2024 report for a value nobody needs cannot be its floor.
 - A problem keeps its layout over its candidates. A layout redrawn with the numbers would favour short
   layouts, which are rejected less often. (Only after 4,096 candidates in vain is another drawn: with few
   names and numbers, some layouts have no text in a small split.)
@@ -172,7 +172,8 @@ class _Sampler:
         operators = draw_operators(candidates, self.shape.operators)
         values = self.program.values(self._tables(layout.repeat(width)), numbers, operators)
         # Only what survives the range is worth names and a hash.
-        kept = np.flatnonzero(((values >= 0) & (values <= top)).all(axis=0))
+        low, high = self.distribution.value_range
+        kept = np.flatnonzero(((values >= low) & (values <= high)).all(axis=0))
         drawn = (
             numbers[:, kept],
             operators[:, kept],

@@ -1,7 +1,8 @@
 """Token ids of the problem language, for LMs trained from scratch: one token per whole number.
 
 Order: padding, end of sequence, signs, names, numbers, and a question mark where questions end in one. Numbers
-come in order, so that the id of a number is an offset plus the number.
+come in order, negative ones first, so that the id of a number is an offset plus the number. A vocabulary of digits is
+one of the numbers to 9 (`spelling.py`).
 """
 
 from __future__ import annotations
@@ -21,12 +22,14 @@ SIGNS = ("<pad>", "<eos>", "=", ",", ";", "+", "-")
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """The tokens of problems with numbers 0..`max_number` and the first `names` lower-case letters."""
+    """The tokens of problems with numbers `min_number`..`max_number` and the first `names` lower-case letters."""
 
     max_number: int
     names: int
     #: Whether there is a question mark; it comes last, so that no other id depends on it.
     question_mark: bool = False
+    #: Below 0 where values may be.
+    min_number: int = 0
 
     pad: ClassVar[int] = 0
     eos: ClassVar[int] = 1
@@ -36,7 +39,7 @@ class Vocabulary:
     @property
     def first_number(self) -> int:
         """Id of the number 0."""
-        return self.first_name + self.names
+        return self.first_name + self.names - self.min_number
 
     @property
     def size(self) -> int:
@@ -45,8 +48,8 @@ class Vocabulary:
 
     @property
     def numbers(self) -> NDArray[np.int64]:
-        """int64[number]: the ids of 0..`max_number`."""
-        return self.first_number + np.arange(self.max_number + 1, dtype=np.int64)
+        """int64[number]: the ids of `min_number`..`max_number`."""
+        return self.first_number + np.arange(self.min_number, self.max_number + 1, dtype=np.int64)
 
     @property
     def tokens(self) -> tuple[str, ...]:
@@ -60,7 +63,7 @@ class Vocabulary:
             return [ids[token] for token in tokens]
         except KeyError as error:
             raise ValueError(
-                f"token {error.args[0]!r} is not in the vocabulary: expected 0 to {self.max_number}, "
+                f"token {error.args[0]!r} is not in the vocabulary: expected {self.min_number} to {self.max_number}, "
                 f"a to {ascii_lowercase[self.names - 1]}, or one of {' '.join(SIGNS)}"
             ) from None
 
@@ -72,7 +75,7 @@ class Vocabulary:
 
 @cache
 def _tokens(vocabulary: Vocabulary) -> tuple[str, ...]:
-    numbers = (str(number) for number in range(vocabulary.max_number + 1))
+    numbers = (str(number) for number in range(vocabulary.min_number, vocabulary.max_number + 1))
     mark = ("?",) if vocabulary.question_mark else ()
     return (*SIGNS, *ascii_lowercase[: vocabulary.names], *numbers, *mark)
 

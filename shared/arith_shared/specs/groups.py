@@ -13,8 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from arith_shared.problems import (
     Distribution,
+    NumberTokens,
     Split,
     Token,
+    Values,
     general_distribution,
     layout_distribution,
     probed_tokens,
@@ -41,7 +43,13 @@ class TaskSpec(Frozen):
     lengths: Literal["templates", "uniform"] = "templates"
     """General training only: all 42 templates equally likely, or first a length, then a template (gap e)."""
     max_number: Annotated[int, Field(ge=1, le=999)] = 99
-    """Largest natural number in the text, and the largest value any variable may take (gap b)."""
+    """Largest natural number in the text."""
+    values: Values = "in_range"
+    """Whether problems with any value outside 0 to `max_number` are rejected, or values may be negative and larger
+    (gap b)."""
+    number_tokens: NumberTokens = "number"
+    """For LMs trained here: a token for each number, or for each digit of it, padded with zeros to the digits of the
+    largest (gap a). The state at a number is that of its last digit."""
     names: Annotated[int, Field(ge=1, le=26)] = 25
     """How many lower-case letters serve as variable names (gap g)."""
     chain: Literal["none", "short", "backtrack"] = "none"
@@ -60,11 +68,16 @@ class TaskSpec(Frozen):
             names=self.names,
             separator=self.separator,
             question=self.question,
+            values=self.values,
+            number_tokens=self.number_tokens,
         )
 
     def source(self, split: Split) -> dict[str, Any]:
         """What, beside the seed, determines problem i of a split; how it is written does not."""
-        return {"split": split, **self.model_dump(mode="json", include={"layout", "max_number", "names"})}
+        return {
+            "split": split,
+            **self.model_dump(mode="json", include={"layout", "max_number", "names", "values"}),
+        }
 
     def probed_tokens(self) -> tuple[Token, ...]:
         """The tokens whose hidden states are read: the question's, and the chain's where there is one."""
@@ -81,6 +94,8 @@ class TaskSpec(Frozen):
             lengths=self.lengths,
             separator=self.separator,
             question=self.question,
+            values=self.values,
+            number_tokens=self.number_tokens,
         )
 
 
@@ -164,8 +179,9 @@ class ExtractSpec(Frozen):
     """Problems per shard, solved or not."""
     max_tries: Annotated[float, Field(ge=1)] = 4.0
     """Shards are added until enough problems are solved, up to this multiple of what is wanted (gap t)."""
-    keep: Literal["solved", "all"] = "solved"
-    """Problems whose hidden states are written: only those the LM solved, or all (gap s)."""
+    keep: Literal["solved", "solved_to_fit", "all"] = "solved"
+    """Problems whose hidden states are written: only those the LM solved, those for fitting and all for evaluation,
+    or all (gap s)."""
     criterion: Literal["chain", "answer"] = "chain"
     """What makes a problem solved: the whole output is the gold one (gap o), or its last value is. For the second
     the outputs that differ from the gold chain are decoded; states are read along the gold chain in any case."""
@@ -182,6 +198,10 @@ class ExtractSpec(Frozen):
     layers_at_once: PositiveInt | None = None
     """Layers that are extracted, probed and, without `keep_states`, deleted before the next ones; None = all."""
     batch_problems: PositiveInt = 500
+
+    def keeps_all(self, split: str) -> bool:
+        """Whether the states of unsolved problems of `split` are written too."""
+        return self.keep == "all" or (self.keep == "solved_to_fit" and split == "test")
 
 
 class MlpSpec(Frozen):

@@ -56,6 +56,11 @@ class Spec(Frozen):
                 raise ValueError(
                     f"extract.positions names position {position}; this task has positions 0 to {last}"
                 )
+        if self.task.number_tokens == "digit" and self.lm.kind == "pretrained":
+            raise ValueError(
+                "task.number_tokens digit is for LMs trained here (lm.kind opt or mistral); a pretrained LM has a "
+                "tokenizer of its own, and positions follow it"
+            )
         if self.extract.criterion == "answer" and self.lm.kind == "opt":
             raise ValueError(
                 "extract.criterion answer needs an LM that is asked in plain text (lm.kind mistral or pretrained)"

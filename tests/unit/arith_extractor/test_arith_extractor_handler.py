@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pyarrow.parquet
 import pytest
@@ -30,15 +32,17 @@ def model_artifact(lm, tmp_path_factory):
 def extract(model_artifact, tmp_path):
     """Run the handler on a range; returns the shard's folder and the outcome."""
 
-    def run(spec, start=0, count=COUNT, artifact=model_artifact, progress=None, weights="trained"):
+    def run(
+        spec, start=0, count=COUNT, artifact=model_artifact, progress=None, weights="trained", split="probe"
+    ):
         output = tmp_path / f"{len(list(tmp_path.iterdir()))}"
         output.mkdir()
         unit = Unit(
             "run",
             "extract",
-            f"probe/{start}",
+            f"{split}/{start}",
             1,
-            {"weights": weights, "split": "probe", "start": start, "count": count},
+            {"weights": weights, "split": split, "start": start, "count": count},
         )
         extra = {"progress": progress} if progress else {}
         context = Context({"train": [artifact]}, output, tmp_path, **extra)
@@ -91,6 +95,48 @@ def test_the_solved_problems_are_those_that_generation_solves(extract, spec, gre
         "width": 16,
         "device": outcome.meta["device"],
     }
+
+
+def test_solved_to_fit_leaves_unsolved_problems_out_of_the_fitting_split_only(extract, spec):
+    fit, test = (
+        extract(changed(spec, keep="solved_to_fit"), split=split)[1].meta for split in ("probe", "test")
+    )
+    assert 0 < fit["kept"] == fit["solved"] < COUNT
+    assert 0 < test["solved"] < test["kept"] == COUNT
+    rows = table(extract(changed(spec, keep="solved_to_fit"), split="test")[0])
+    assert rows["kept"] == [True] * COUNT
+    assert sum(rows["solved"]) == test["solved"]
+
+
+@pytest.mark.parametrize("values", ["in_range", "unrestricted"])
+def test_the_state_at_a_number_in_digits_is_that_of_its_last_digit(extract, spec, tmp_path, values):
+    task = spec.task.model_copy(
+        update={"max_number": 99, "number_tokens": "digit", "values": values, "chain": "short"}
+    )
+    spelt = changed(spec.model_copy(update={"task": task}), keep="all")
+    model = build_for(spelt).eval()
+    model.save_pretrained(tmp_path / "model")
+    artifact = Artifact("k" * 32, "models", tmp_path / "model", f"digits-{values}", {})
+    folder, _ = extract(spelt, count=5, artifact=artifact)
+    reader = StateReader([folder], 5)
+    distribution = task.evaluation()
+    for row, text in enumerate(table(folder)["text"]):
+        characters = text.replace(" ", "")
+        ids = torch.tensor([distribution.vocabulary.encode(characters)])
+        with torch.no_grad():
+            states = model(ids, output_hidden_states=True).hidden_states[2][0]
+        # Words by their characters: every token here is one.
+        ends = [found.end() - 1 for found in re.finditer(words_of(values), characters)]
+        assert len(ends) == len(reader.labels)
+        for position, end in enumerate(ends):
+            np.testing.assert_allclose(
+                reader.matrix(2, position)[row], states[end].numpy(), rtol=2e-3, atol=2e-3
+            )
+
+
+def words_of(values):
+    """Numbers have two digits and values, where they can be negative, a sign and three."""
+    return r"\d\d|\D" if values == "in_range" else r"[+-]\d\d\d|\d\d|\D"
 
 
 def test_the_states_are_those_of_generation_rounded_to_half_precision(extract, spec, greedy):

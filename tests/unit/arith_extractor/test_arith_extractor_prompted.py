@@ -12,8 +12,8 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 from arith_extractor import lms
 from arith_extractor.handler import handle
 from arith_model import pretrained
-from arith_model.prompts import Prompter
-from arith_shared.problems import sample
+from arith_model.prompts import Prompter, own_texts
+from arith_shared.problems import encode, sample
 from arith_shared.specs import parse_spec
 from arith_shared.store.states import StateReader
 from arith_shared.work import Artifact, Context, Unit
@@ -133,6 +133,39 @@ def test_the_criterion_decides_whether_a_wrong_chain_with_the_right_answer_count
     assert outcome.meta["solved"] == outcome.meta["kept"] == solved
     found = pyarrow.parquet.read_table(folder / "problems.parquet")["solved"].to_pylist()
     assert found == [number < solved for number in range(6)]
+
+
+@pytest.mark.parametrize("values", ["in_range", "unrestricted"])
+@pytest.mark.parametrize("number_tokens", ["number", "digit"])
+def test_a_mistral_trained_on_other_spellings_reads_behind_demonstrations_what_it_was_trained_on(
+    mistral, tmp_path, number_tokens, values
+):
+    """Whatever a number is, its problem is solved by either criterion once the LM knows it by heart."""
+    spec, _ = mistral
+    task = spec.task.model_copy(update={"max_number": 12, "number_tokens": number_tokens, "values": values})
+    spec = spec.model_copy(update={"task": task})
+    folder = tmp_path / "trained"
+    folder.mkdir()
+    train(spec, Unit("run", "train", "model", 1, {}), Context({}, folder, folder))
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), pretrained.load_tokenizer(folder)
+    distribution = task.evaluation()
+    problems = sample(distribution, "test", 0, 4, 0)
+    prompted, encoded = Prompter(spec, tokenizer).texts(problems), encode(problems, distribution, "short")
+    np.testing.assert_array_equal(prompted.ids, encoded.ids)
+    np.testing.assert_array_equal(prompted.where, own_texts(spec, problems).where)
+    assert "<pad>" not in tokenizer.decode(prompted.prefix)
+    question = int(encoded.question_length[0])
+    rows = [[*prompted.prefix, *ids] for ids in prompted.ids.tolist()]
+    # The third has a wrong chain and the right answer.
+    other = int(distribution.vocabulary.first_name) + 5
+    rows[2][len(prompted.prefix) + question] = other
+    learn_by_heart(model, rows, len(prompted.prefix) + question)
+    model.save_pretrained(folder)
+    for criterion, solved in (("chain", 3), ("answer", 4)):
+        asked = spec.model_copy(update={"extract": spec.extract.model_copy(update={"criterion": criterion})})
+        artifact = Artifact("m" * 32, "models", folder, f"{number_tokens}-{values}", {})
+        _, outcome = extract(asked, artifact, tmp_path / criterion, count=4)
+        assert outcome.meta["solved"] == solved, criterion
 
 
 def test_problems_of_different_lengths_have_the_states_that_each_has_alone(tmp_path):

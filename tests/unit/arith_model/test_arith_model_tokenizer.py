@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from arith_model.tokenizer import build_tokenizer, save_tokenizer
-from arith_shared.problems import Vocabulary, encode, sample, texts
+from arith_shared.problems import Vocabulary, encode, lines, sample, texts
 from arith_shared.specs import parse_spec
 
 VOCABULARY = Vocabulary(max_number=120, names=25)
@@ -40,6 +40,41 @@ def test_the_text_of_a_problem_gives_the_ids_that_the_lm_was_trained_on(tokenize
         text = (question + output).replace(" ", "")
         assert tokenizer.decode(row) == text + "<eos>" + "<pad>" * (len(row) - length)
         assert tokenizer.decode(row, skip_special_tokens=True) == text
+
+
+@pytest.mark.parametrize("chain", ["none", "short"])
+@pytest.mark.parametrize("training", ["same", "general"])
+@pytest.mark.parametrize(
+    ("number_tokens", "values"),
+    [("number", "unrestricted"), ("digit", "in_range"), ("digit", "unrestricted")],
+)
+def test_digits_and_negative_numbers_give_the_ids_too_however_the_text_is_spaced(
+    number_tokens, values, training, chain
+):
+    task = parse_spec(
+        {
+            "task": {
+                "max_number": 120, "values": values, "number_tokens": number_tokens,
+                "training": training, "chain": chain, "question": "=?",
+            }
+        }
+    ).task  # fmt: skip
+    distribution = task.training_distribution()
+    alone, line = (
+        build_tokenizer(distribution.vocabulary, line_ends=ends, digits=number_tokens == "digit")
+        for ends in (False, True)
+    )
+    problems = sample(distribution, "train", 0, 200, 0)
+    encoded = encode(problems, distribution, chain)
+    expected = [row[: length - 1].tolist() for row, length in zip(encoded.ids, encoded.length, strict=True)]
+    written = texts(problems, distribution, chain)
+    assert [ids(alone, question + output) for question, output in written] == expected
+    assert [alone.decode(row, skip_special_tokens=True) for row in encoded.ids] == [
+        (question + output).replace(" ", "") for question, output in written
+    ]
+    for spacing in ("spaced", "compact"):
+        found = [ids(line, each.text) for each in lines(problems, distribution, chain, spacing)]
+        assert found == [[*row, distribution.vocabulary.eos] for row in expected]
 
 
 def test_spaces_separate_tokens_and_mean_nothing_else(tokenizer):

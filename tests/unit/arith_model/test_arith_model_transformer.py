@@ -66,6 +66,31 @@ def test_numbers_are_embedded_by_their_sinusoid_and_other_tokens_at_random(spec,
     assert not torch.isclose(random[vocabulary.first_number :], sinusoids(13, spec.lm.width)).any(dim=1).all()
 
 
+@pytest.mark.parametrize(
+    ("task", "numbers"),
+    [
+        ({"values": "unrestricted", "max_number": 4}, range(-12, 17)),
+        ({"number_tokens": "digit", "max_number": 99}, range(10)),
+        ({"number_tokens": "digit", "values": "unrestricted", "max_number": 99}, range(10)),
+    ],
+)
+def test_negative_numbers_and_digits_have_the_sinusoid_of_their_value(spec, task, numbers):
+    other = spec.model_copy(update={"task": spec.task.model_copy(update=task)})
+    vocabulary = other.task.evaluation().vocabulary
+    model = build_for(other)
+    embeddings = model.get_input_embeddings().weight
+    assert embeddings.shape == (vocabulary.size, spec.lm.width)
+    for number in numbers:
+        (token,) = vocabulary.encode([str(number)])
+        angle = [number / 10_000 ** (2 * i / spec.lm.width) for i in range(spec.lm.width // 2)]
+        expected = np.ravel([np.sin(angle), np.cos(angle)], order="F")
+        np.testing.assert_allclose(embeddings[token].numpy(), expected, rtol=0, atol=1e-5)
+    encoded = encode(sample(other.task.evaluation(), "test", 0, 50, 0), other.task.evaluation())
+    assert encoded.ids.max() < vocabulary.size
+    # A place for each token of the longest text, and OPT's own two.
+    assert model.model.decoder.embed_positions.weight.shape[0] == encoded.ids.shape[1] + 2
+
+
 def test_every_weight_is_drawn_with_the_spread_that_the_spec_gives_it(spec):
     model = build_for(changed(spec, width=128, ffn=128, number_embeddings="random"))
     spreads = {"embed_tokens.weight": 0.5, "embed_positions.weight": 0.3}

@@ -94,7 +94,14 @@ def test_the_correlation_of_kept_predictions_is_the_score(unit):
 def test_problems_are_named_by_their_place_in_the_split_and_what_they_were_drawn_from(unit):
     _, folder, _ = unit(0)
     found = Predictions([folder]).read(Cell(0, 3, "A", "ridge"))
-    assert found.source == {"split": "test", "layout": "level-1", "max_number": 9, "names": 5, "seed": 3}
+    assert found.source == {
+        "split": "test",
+        "layout": "level-1",
+        "max_number": 9,
+        "values": "in_range",
+        "names": 5,
+        "seed": 3,
+    }
     again = sample(DISTRIBUTION, "test", 0, 100, 3)
     np.testing.assert_array_equal(found.truth, again.values[found.index, 0])
 

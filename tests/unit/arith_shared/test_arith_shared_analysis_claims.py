@@ -258,6 +258,23 @@ def test_a_small_model_is_judged_on_orders_and_never_on_values():
     assert "paper's size only" in claim("accuracy", evidence(TINY))["why"]
 
 
+@pytest.mark.parametrize(
+    ("solved", "c", "expected"),
+    [(0.95, 0.5, "pass"), (0.6, 0.5, "inconclusive"), (0.6, 0.95, "fail"), (0.95, 0.95, "fail")],
+)
+def test_an_lm_that_does_not_solve_its_task_cannot_pass_for_leaving_c_out(solved, c, expected):
+    row = claim("c-not-computed/mlp", evidence(TINY, solved=solved, heights=greedy(c)))
+    assert row["verdict"] == expected
+    assert ("answers only 60.0 % of its problems (below 90 %)" in row["why"]) == (expected == "inconclusive")
+    assert row["measured"] is not None
+
+
+def test_an_lm_of_unknown_accuracy_cannot_pass_for_leaving_c_out_either():
+    run = replace(evidence(TINY, heights=greedy(0.5)), summary=[])
+    row = claim("c-not-computed/mlp", run)
+    assert (row["verdict"], "has no accuracy" in row["why"]) == ("inconclusive", True)
+
+
 def with_ridge(size):
     """The mlp probe reads next to nothing of what ridge reads."""
     spec = spec_of(size)
@@ -296,6 +313,12 @@ def test_c_in_the_general_model_is_compared_with_the_specialised_one(general, sp
         pytest.approx(row["measured"] - width), pytest.approx(row["measured"] + width)
     )  # fmt: skip
     assert verdicts(*runs) == verdicts(*reversed(runs))
+
+
+def test_runs_whose_values_are_restricted_in_different_ways_are_not_compared():
+    general = evidence(TINY, run="g-1", training="general", heights=greedy(0.9), values="unrestricted")
+    row = claim("c-higher-in-general/mlp", general, evidence(TINY, run="s-1"))
+    assert (row["verdict"], "task.values" in row["why"]) == ("inconclusive", True)
 
 
 def test_models_of_different_number_ranges_are_not_compared():

@@ -25,6 +25,8 @@ FIELDS: dict[str, tuple[Any, set[str]]] = {
     "task.training": ("general", {TRAIN, UNTRAINED}),
     "task.lengths": ("uniform", {TRAIN}),
     "task.max_number": (9, {TRAIN, UNTRAINED, EXTRACT}),
+    "task.values": ("unrestricted", {TRAIN, UNTRAINED, EXTRACT}),
+    "task.number_tokens": ("digit", {TRAIN, UNTRAINED, EXTRACT}),
     "task.names": (20, {TRAIN, UNTRAINED, EXTRACT}),
     "task.chain": ("short", {TRAIN, UNTRAINED, EXTRACT}),
     "task.separator": (",", {TRAIN, UNTRAINED, EXTRACT}),
@@ -127,6 +129,18 @@ def test_a_key_depends_on_its_payload_and_on_what_it_is_made_from():
     assert block != keys.probe_key(spec, ["b", "a"], cells)
     assert block != keys.probe_key(spec, ["a", "b"], {**cells, "layer": 1})
     assert keys.summary_key(spec, ["a"]) != keys.summary_key(spec, ["a", "b"])
+
+
+def test_what_is_kept_of_a_split_names_its_shards_not_the_option():
+    solved, fit, everything = (
+        parse_spec({"extract": {"keep": keep}}) for keep in ("solved", "solved_to_fit", "all")
+    )
+
+    def key(spec, split):
+        return keys.extract_key(spec, "digest", {"split": split})
+
+    assert key(fit, "probe") == key(solved, "probe") != key(everything, "probe")
+    assert key(fit, "test") == key(everything, "test") != key(solved, "test")
 
 
 def test_another_schema_number_gives_other_keys(monkeypatch):

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 import pytest
 
 from arith_shared import logs
+from arith_shared.testing import fresh_database
 
 log = logging.getLogger("arith.test")
 
@@ -22,8 +23,8 @@ log = logging.getLogger("arith.test")
 def _own_logging(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for owner, name in ((sys, "excepthook"), (threading, "excepthook"), (sys, "__stdout__")):
         monkeypatch.setattr(owner, name, getattr(owner, name))
-    root, pool = logging.getLogger(), logging.getLogger("multiprocessing")
-    kept = [(logger, logger.handlers[:], logger.level, logger.propagate) for logger in (root, pool)]
+    loggers = [logging.getLogger(name) for name in ("", "multiprocessing", "alembic")]
+    kept = [(logger, logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
     yield
     logging.captureWarnings(False)
     if sys.__stdout__.name == os.devnull:
@@ -40,6 +41,12 @@ def test_text_carries_what_is_bound_in_the_order_of_binding(capsys):
     inside, after = capsys.readouterr().err.splitlines()
     assert inside.endswith("INFO    arith.test: step 3  [r-1 train/model#1]")
     assert after.endswith("arith.test: after")
+
+
+def test_looking_at_the_schema_of_a_database_writes_no_line(capsys, tmp_path):
+    logs.configure("text")
+    fresh_database(f"sqlite:///{tmp_path / 'arith.db'}").close()
+    assert capsys.readouterr().err == ""
 
 
 def test_json_is_one_object_per_line_whatever_the_message_holds(capsys):

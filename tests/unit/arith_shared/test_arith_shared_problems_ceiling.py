@@ -17,7 +17,7 @@ from arith_shared.problems import (
 )
 
 
-def readings(layout, max_number):
+def readings(layout, max_number, restricted=True):
     """Every acceptable problem as (words of the question, values by letter), by substitution into the text."""
     labels = [token.label for token in question_tokens(layout)]
     digits = [place for place, label in enumerate(labels) if label.isdigit()]
@@ -28,7 +28,7 @@ def readings(layout, max_number):
             for place, word in zip(digits + signs, [*map(str, numbers), *operators], strict=True):
                 words[place] = word
             values = solve("".join(words))
-            if all(0 <= value <= max_number for value in values.values()):
+            if not restricted or all(0 <= value <= max_number for value in values.values()):
                 yield words, values
 
 
@@ -47,9 +47,9 @@ def solve(text):
     return {name: value(name) for name in formulas}
 
 
-def brute_force(layout, max_number):
+def brute_force(layout, max_number, restricted=True):
     """float64[position, variable]: correlation of each value with its mean over equal prefixes."""
-    problems = list(readings(layout, max_number))
+    problems = list(readings(layout, max_number, restricted))
     table = []
     for position in range(len(question_tokens(layout))):
         row = []
@@ -68,6 +68,39 @@ def brute_force(layout, max_number):
 def test_ceilings_are_those_of_brute_force_over_texts(name):
     found = ceiling(layout_distribution(name, max_number=2, names=3), "none")
     assert found == pytest.approx(brute_force(LAYOUTS[name], 2), abs=1e-7)
+
+
+@pytest.mark.parametrize("name", ["eq1", "level-1", "level-2", "level-3", "level-5"])
+def test_ceilings_of_unrestricted_values_are_those_of_brute_force_over_texts(name):
+    found = ceiling(layout_distribution(name, max_number=2, names=3, values="unrestricted"), "none")
+    assert found == pytest.approx(brute_force(LAYOUTS[name], 2, restricted=False), abs=1e-7)
+
+
+def test_without_rejection_the_distractors_first_operand_and_sign_alone_give_point_89():
+    values = [(x, sign, x + sign * y) for x in range(100) for sign in (1, -1) for y in range(100)]
+    mean = Fraction(sum(value for _, _, value in values), len(values))
+    total = sum((value - mean) ** 2 for *_, value in values)
+
+    def reached(key):
+        groups = defaultdict(list)
+        for x, sign, value in values:
+            groups[key(x, sign)].append(value)
+        explained = sum(
+            len(group) * (Fraction(sum(group), len(group)) - mean) ** 2 for group in groups.values()
+        )
+        return float(explained / total) ** 0.5
+
+    assert reached(lambda x, sign: sign) == pytest.approx(0.77, abs=0.005)
+    exact = reached(lambda x, sign: (x, sign))
+    assert exact == pytest.approx(0.89, abs=0.005)
+    for number_tokens in ("number", "digit"):
+        figures = ceiling(
+            layout_distribution(
+                "eq1", max_number=99, names=25, values="unrestricted", number_tokens=number_tokens
+            ),
+            "none",
+        )
+        assert at(figures, "A = 1 + B , B = 2 + 3 , C = 4 +", "C") == pytest.approx(exact, abs=1e-12)
 
 
 def at(figures, text, variable):

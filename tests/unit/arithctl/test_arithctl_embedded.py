@@ -10,6 +10,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -92,6 +93,42 @@ def test_a_process_that_ignores_the_request_to_end_is_killed(tmp_path):
     processes.stop(process, 0.5)
     assert process.returncode in (-signal.SIGKILL, -signal.SIGTERM)
     processes.stop(process, 0.5)  # one that has ended is left alone
+
+
+COUNTING = """
+import signal, sys, time
+def told(*_):
+    print("told", flush=True)
+    {then}
+signal.signal(signal.SIGTERM, told)
+print("up", flush=True)
+for _ in range(600):
+    time.sleep(0.1)
+"""
+
+
+@pytest.mark.parametrize("then", ["time.sleep(0.3); sys.exit()", "pass"], ids=["ends", "ignores it"])
+def test_each_worker_is_told_once_to_end_and_none_is_left(then, home, monkeypatch):
+    """A second signal would interrupt what the first one began."""
+    script = [sys.executable, "-c", COUNTING.format(then=then)]
+    monkeypatch.setattr(
+        workers.Workers, "_start", lambda self, slot: processes.start(script, self.log_of(slot))
+    )
+    monkeypatch.setattr(workers, "STOP_WITHIN_S", 3.0)
+    places = workers.slots(2)
+    crew = workers.Workers(Settings(home=home), places)
+    crew.start()
+    give_up = time.monotonic() + 60
+    logs = [crew.log_of(place) for place in places]
+    while not all(log.exists() and log.read_text() for log in logs):
+        assert time.monotonic() < give_up, "the workers never came up"
+        time.sleep(0.05)
+    pids = list(crew.pids().values())
+    crew.stop()
+    assert [log.read_text().split() for log in logs] == [["up", "told"]] * len(places)
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
 
 
 @pytest.mark.parametrize(("cores", "probers", "threads"), [(1, 1, 1), (2, 2, 1), (8, 4, 2), (64, 4, 16)])

@@ -40,6 +40,8 @@ class Evidence:
     """Position of the first token that the LM writes."""
     scores: Sequence[Row]
     summary: Sequence[Row]
+    values: str = "in_range"
+    """Whether values outside 0 to `max_number` are rejected."""
 
     @classmethod
     def of(cls, run: str, spec: Spec, scores: Sequence[Row], summary: Sequence[Row]) -> Evidence:
@@ -55,6 +57,7 @@ class Evidence:
             output_start=len(question_tokens(layout)),
             scores=scores,
             summary=summary,
+            values=spec.task.values,
         )
 
     @property

@@ -7,7 +7,7 @@ from math import isfinite
 
 from arith_shared.analysis.claims import pairs, timing, values
 from arith_shared.analysis.claims.evidence import Evidence
-from arith_shared.analysis.claims.rules import ABOUT, Finding, Rule
+from arith_shared.analysis.claims.rules import ABOUT, SOLVES, Finding, Rule
 from arith_shared.analysis.claims.verdicts import Verdict, number
 from arith_shared.work import Row
 
@@ -63,6 +63,8 @@ def _verdict(rule: Rule, run: Evidence, family: str, found: Finding | str) -> tu
         )
     if reason := _underfitted(run, family, found):
         return "inconclusive", f"{why}; {reason}"
+    if rule.of_solvers and verdict == "pass" and (reason := _unsolved(run)):
+        return "inconclusive", f"{why}; {reason}"
     return verdict, why
 
 
@@ -74,6 +76,19 @@ def _judged(found: Finding | str) -> tuple[Verdict, str]:
         return verdict, f"{found.why}; no interval was computed (probe.resamples is 0)"
     border = "; the interval lies on both sides of the border" if verdict == "inconclusive" else ""
     return verdict, f"{found.why}{border}"
+
+
+def _unsolved(run: Evidence) -> str:
+    """Why nothing follows from what the LM leaves out; empty where it solves its task."""
+    accuracy = run.summarized("accuracy")
+    if accuracy is None:
+        return "the run has no accuracy, so it is not known whether the LM solves its task"
+    if accuracy.value >= SOLVES:
+        return ""
+    return (
+        f"the LM answers only {100 * accuracy.value:.1f} % of its problems (below {100 * SOLVES:.0f} %): one that "
+        "does not solve its task need not compute anything"
+    )
 
 
 def _underfitted(run: Evidence, family: str, found: Finding | str) -> str:

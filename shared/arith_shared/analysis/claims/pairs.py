@@ -21,6 +21,11 @@ def c_higher_in_general(general: Evidence, specialised: Evidence, family: str) -
             f"the runs have different numbers, 0 to {general.max_number} and 0 to {specialised.max_number}: "
             "their correlations cannot be compared"
         )
+    if general.values != specialised.values:
+        return (
+            "the values of one run stay in range and those of the other do not (task.values): their correlations "
+            "cannot be compared"
+        )
     high, low = general.best(family, DISTRACTOR), specialised.best(family, DISTRACTOR)
     if high is None or low is None:
         return no_score(family, DISTRACTOR)

@@ -13,6 +13,8 @@ from arith_shared.analysis.claims.verdicts import Measured, Range, number
 ABOUT = 0.05
 #: How far below the paper's accuracy ours may lie: one in a hundred problems.
 ACCURACY_MARGIN = 0.01
+#: Accuracy from which an LM counts as solving its task, of whatever size it is.
+SOLVES = 0.9
 #: Tokens after the one that makes a value computable that still count as "right after" it: the comma, and the
 #: name that begins the next equation.
 SOON = 2
@@ -45,6 +47,8 @@ class Rule:
     find: Callable[[Evidence, str], Finding | str]
     """From a run and a family to a finding, or to the reason why there is none."""
     by_family: bool = True
+    of_solvers: bool = False
+    """Whether an LM that does not solve its task passes for nothing: what it leaves out is then no finding."""
 
     @property
     def source(self) -> str:

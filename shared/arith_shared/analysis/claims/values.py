@@ -152,6 +152,7 @@ RULES = (
         ("specialised", "chain"),
         "order",
         not_computed,
+        of_solvers=True,
     ),
     Rule(
         "c-below-a-and-b",
