@@ -82,7 +82,7 @@ def complete(*words: str) -> list[str]:
 
 
 def test_the_shell_completes_commands_recipes_and_runs(submitted):
-    assert complete("re") == ["recipes", "report", "results", "resume"]
+    assert complete("re") == ["recipes", "results", "report", "resume"]
     assert complete("submit", "tiny-s") == ["tiny-specialized"]
     for command in ("status", "logs", "results", "figures", "cancel", "resume"):
         assert complete(command, "tiny") == [submitted]
