@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
-from arith_shared.specs import Spec
+    from arith_shared.specs import Spec
 
 #: Raised when the code of a stage changes what it writes for the same inputs. It was not for the model card: the
 #: weights are the same, and a model that was trained before there were cards is worth more than its card.

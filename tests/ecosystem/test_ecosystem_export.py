@@ -83,11 +83,12 @@ def test_the_file_holds_what_the_database_says_and_opens_without_this_program(ti
     }  # fmt: skip
     parquet = pd.read_parquet(io.BytesIO(inside["tables/scores.parquet"]))
     csv = pd.read_csv(io.BytesIO(inside["tables/scores.csv"]))
-    columns = "layer, position, variable, family, value"
-    rows = tiny.query(f"SELECT {columns} FROM scores WHERE run_id = ?", tiny.run)
+    columns = ["layer", "position", "variable", "family", "value"]
+    sql = "SELECT layer, position, variable, family, value FROM scores WHERE run_id = ?"
+    rows = tiny.query(sql, tiny.run)
     expected = sorted((*row[:4], None if row[4] is None else float(row[4])) for row in rows)
     for table in (parquet, csv):
-        found = table[columns.split(", ")].replace({np.nan: None}).itertuples(index=False, name=None)
+        found = table[columns].replace({np.nan: None}).itertuples(index=False, name=None)
         assert sorted(found) == expected
     assert json.loads(inside["run.json"])["run"] == tiny.run
     assert b"<!doctype html>" in inside["report.html"][:100].lower()
@@ -180,7 +181,17 @@ def test_another_spec_is_not_taken_for_the_runs_own(exported, verify, tmp_path):
     assert "spec.json is not the spec that run.json names" in output
 
 
-HOSTILE = ["../evil", "/etc/evil", "a/../../evil", "C:\\evil", ".hidden", "a//b", "tables/\x1b[2Jx", "-rf", "x" * 300]
+HOSTILE = [
+    "../evil",
+    "/etc/evil",
+    "a/../../evil",
+    "C:\\evil",
+    ".hidden",
+    "a//b",
+    "tables/\x1b[2Jx",
+    "-rf",
+    "x" * 300,
+]
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -234,7 +245,8 @@ def test_a_member_that_lies_about_its_size_never_gives_more_than_it_says(exporte
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"PK", b"not a zip", None, {"a.txt": b"x"}, {"manifest.json": b"[]"}, {"manifest.json": b"{"}]
+    "content",
+    [b"", b"PK", b"not a zip", None, {"a.txt": b"x"}, {"manifest.json": b"[]"}, {"manifest.json": b"{"}],
 )
 def test_what_is_no_export_is_told_so(verify, tmp_path, content):
     path = tmp_path / "file.zip"

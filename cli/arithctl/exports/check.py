@@ -2,8 +2,10 @@
 
 Summary, emergence and claims are made from the score rows by the code that made them first
 (`arith_shared.analysis`), and must be equal to the last digit. Where predictions are inside, each correlation is
-computed from them by the textbook formula, which shares no code with the prober; predictions are kept as float32, hence `TOLERANCE`. Hidden
-states are compared with their hashes only: fitting probes again needs the prober, which the command line never loads.
+computed from them by the textbook formula, which shares no code with the prober, and must be equal but for what
+rounding the predictions to float32 can change. Hidden states are compared with their hashes only: fitting probes
+again needs the prober, which the command line never loads.
+
 The check finds what was changed, cut or mixed up. It does not prove who made the file: whoever changes everything
 consistently, manifest included, passes; the manifest's SHA-256, which `verify` prints, tells the two apart.
 """
@@ -32,8 +34,8 @@ from arithctl.output import COLUMNS, TYPES
 from arithctl.output.text import csv_text
 from arithctl.output.values import cells
 
-#: How far a correlation of float32 predictions may be from the one that was computed before they were rounded.
-TOLERANCE = 1e-5
+#: Largest relative error of a prediction that was rounded to float32, as the files keep them.
+_ROUNDING = float(np.finfo(np.float32).eps) / 2
 #: Differences that are named of each thing that was checked.
 _NAMED = 3
 
@@ -208,9 +210,11 @@ def _scores(reader: Reader, inside: Inside) -> Finding:
         try:
             predictions = Predictions(_copied(reader, members, Path(folder)))
             for cell in predictions.cells:
-                found, said = _pearson(predictions, cell), rows.get(cell)
-                if said is None or not math.isclose(found, said, abs_tol=TOLERANCE):
-                    wrong.append(f"{' '.join(map(str, cell))}: value is {said}, computed again {found:.6f}")
+                found, error = _pearson(predictions, cell)
+                if not _agrees(rows.get(cell), found, error):
+                    wrong.append(
+                        f"{' '.join(map(str, cell))}: value is {rows.get(cell)}, computed again {found:.6f}"
+                    )
         except ArithError as error:
             return Finding("scores", "mismatch", str(error))
     number = len(predictions.cells)
@@ -229,11 +233,25 @@ def _copied(reader: Reader, members: Sequence[str], folder: Path) -> Iterator[Pa
         yield place
 
 
-def _pearson(predictions: Predictions, cell: Cell) -> float:
+def _agrees(said: float | None, found: float, error: float) -> bool:
+    """Whether a row is right; one without a correlation is, where the predictions or the truth do not vary."""
+    if said is None or math.isnan(found):
+        return said is None and (math.isnan(found) or error > 1)
+    return math.isclose(found, said, abs_tol=error)
+
+
+def _pearson(predictions: Predictions, cell: Cell) -> tuple[float, float]:
+    """The correlation, and how far from it that of the unrounded predictions can be.
+
+    r is the product of two unit vectors; rounding moves the centred predictions by at most `moved`, and so their
+    direction by at most twice the ratio of that to their length. It matters where predictions hardly vary.
+    """
     found = predictions.read(cell)
     p, t = found.predicted.astype(np.float64), found.truth.astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return float(np.corrcoef(p, t)[0, 1])
+        moved = _ROUNDING * np.linalg.norm(p)
+        error = 2 * moved / np.linalg.norm(p - p.mean())
+        return float(np.corrcoef(p, t)[0, 1]), float(error) + 1e-9
 
 
 def _finding(check: str, wrong: Sequence[str], fine: str) -> Finding:
