@@ -38,6 +38,10 @@ COMMANDS = {
         "arithctl.commands.doctor:doctor",
         "Check what is configured, reachable, missing or insecure.",
     ),
+    "completion": (
+        "arithctl.commands.completion:completion",
+        "Print the script with which a shell completes names.",
+    ),
     "db": ("arithctl.commands.db:db", "Upgrade the database's schema, or print its version."),
 }
 

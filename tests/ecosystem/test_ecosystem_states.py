@@ -40,7 +40,7 @@ def run_in(folder: Path, lines: str, name: str, caches: Path) -> np.ndarray:
     return np.load(target, allow_pickle=False)
 
 
-@pytest.mark.parametrize(("library", "lines"), zip(LIBRARIES, THREE, strict=True), ids=LIBRARIES)
+@pytest.mark.parametrize(("library", "lines"), [*zip(LIBRARIES, THREE, strict=True)], ids=LIBRARIES)
 def test_three_lines_give_the_states_that_our_own_reader_gives(shard, tmp_path, library, lines):
     assert library in lines.splitlines()[0]
     assert len(lines.splitlines()) == 3
