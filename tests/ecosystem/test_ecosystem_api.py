@@ -57,7 +57,7 @@ def test_the_scores_are_those_of_the_database_in_the_columns_of_the_command(ther
 
     frame = api.scores(there.run, there.other)
     there.arithctl("results", there.run, there.other, "--table", "scores", "--format", "csv", "-o", "s.csv")
-    csv = pd.read_csv(there.folder / "s.csv", float_precision="round_trip")
+    csv = pd.read_csv(there.folder / "s.csv")
     assert list(frame.columns) == list(csv.columns)
     pd.testing.assert_frame_equal(frame.astype(csv.dtypes.to_dict()), csv)
     ((count,),) = there.query("SELECT count(*) FROM scores WHERE run_id IN (?, ?)", there.run, there.other)

@@ -46,12 +46,20 @@ class Shell:
             "TERM": "xterm",
         }
         self._terminal, end = pty.openpty()
+        # A shell that does not own its terminal is not interactive, and fish does not even start.
         self._process = subprocess.Popen(
-            [name, *options], cwd=folder, env=env, stdin=end, stdout=end, stderr=end, start_new_session=True
+            ["setsid", "--ctty", name, *options], cwd=folder, env=env, stdin=end, stdout=end, stderr=end
         )
         os.close(end)
         self._result = home / "result"
-        self._read_until(PROMPT)
+
+    def wait_for_prompt(self) -> None:
+        """Until then the terminal is not the shell's."""
+        seen, give_up = "", time.monotonic() + _WITHIN
+        while PROMPT not in seen:
+            assert time.monotonic() < give_up, seen
+            seen += self._seen()
+            time.sleep(0.05)
 
     def complete(self, typed: str) -> str:
         """What the line is after Tab: `echo` is put before it and the output goes to a file."""
@@ -75,13 +83,6 @@ class Shell:
             seen += os.read(self._terminal, 65_536)
         return seen.decode(errors="replace")
 
-    def _read_until(self, text: str) -> None:
-        seen, give_up = "", time.monotonic() + _WITHIN
-        while text not in seen:
-            assert time.monotonic() < give_up, seen
-            seen += self._seen()
-            time.sleep(0.05)
-
 
 @pytest.fixture(params=sorted(SETUP))
 def shell(request, tiny: Tiny, tmp_path):
@@ -89,8 +90,11 @@ def shell(request, tiny: Tiny, tmp_path):
     if shutil.which(request.param) is None:
         cannot(f"{request.param} is not installed (apt-get install {request.param})")
     shell = Shell(request.param, tiny.folder, tmp_path)
-    yield shell
-    shell.close()
+    try:
+        shell.wait_for_prompt()
+        yield shell
+    finally:
+        shell.close()
 
 
 def test_tab_completes_commands_options_recipes_and_runs(shell, tiny):

@@ -43,7 +43,7 @@ def run_in(folder: Path, lines: str, name: str, caches: Path) -> np.ndarray:
 @pytest.mark.parametrize(("library", "lines"), [*zip(LIBRARIES, THREE, strict=True)], ids=LIBRARIES)
 def test_three_lines_give_the_states_that_our_own_reader_gives(shard, tmp_path, library, lines):
     assert library in lines.splitlines()[0]
-    assert len(lines.splitlines()) == 3
+    assert len([line for line in lines.splitlines() if line]) == 3
     states = run_in(shard, lines, "states", tmp_path)
     assert states.dtype == np.float16
     expected = StateReader([shard], limit=1_000).matrix(1, 5)
