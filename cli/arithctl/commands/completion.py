@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import click
 
-#: The line for a shell's own start-up file, or the file that it reads by itself.
-INSTALL = {
-    "bash": 'eval "$(arithctl completion bash)"     # a line of ~/.bashrc',
-    "zsh": 'eval "$(arithctl completion zsh)"      # a line of ~/.zshrc, after compinit',
-    "fish": "arithctl completion fish > ~/.config/fish/completions/arithctl.fish",
-}
 
-
-@click.command(epilog="Example:  arithctl completion bash\n\n\b\n" + "\n".join(INSTALL.values()))
-@click.argument("shell", type=click.Choice(list(INSTALL)))
+@click.command(epilog="Example:  arithctl completion bash")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print the script with which SHELL completes commands, options, and names of recipes and runs."""
+    """Print the script with which SHELL completes commands, options, and names of recipes and runs.
+
+    \b
+    ~/.bashrc  eval "$(arithctl completion bash)"
+    ~/.zshrc   eval "$(arithctl completion zsh)", after compinit
+    fish       arithctl completion fish > ~/.config/fish/completions/arithctl.fish
+    """
     from click.shell_completion import get_completion_class
 
     from arithctl.main import main

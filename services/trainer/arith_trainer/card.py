@@ -7,7 +7,8 @@ Its example is the first held-out problem that is asked as evaluation asks it.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -69,16 +70,12 @@ _SEVERAL = (
 )
 
 
-def model_card(
-    spec: Spec,
-    problems: Problems,
-    *,
-    per_text: int,
-    parameters: int,
-    accuracy: float,
-    steps: int,
-) -> str:
-    """Markdown of the card; `problems` are those that `accuracy` was measured on, `per_text` to a text."""
+def model_card(spec: Spec, problems: Problems, per_text: int, facts: Mapping[str, Any]) -> str:
+    """Markdown of the card.
+
+    `facts` are the training's `parameters`, `steps` and `accuracy`, which was measured on `problems`, `per_text` of
+    them to a text.
+    """
     lm, distribution = spec.lm, spec.task.training_distribution()
     if lm.kind == "pretrained":
         raise ValueError("a pretrained LM is not trained here and has a card of its own")
@@ -88,7 +85,7 @@ def model_card(
     demonstrations = "".join(f"{asked}{answer}\n" for asked, answer in before)
     return _CARD.format(
         kind={"opt": "OPT decoder", "mistral": "Mistral"}[lm.kind],
-        parameters=parameters,
+        parameters=facts["parameters"],
         layers=lm.layers,
         heads=lm.heads,
         width=lm.width,
@@ -96,8 +93,8 @@ def model_card(
         question=question,
         output=output,
         held_out=len(problems) // per_text,
-        accuracy=accuracy,
-        steps=steps,
+        accuracy=facts["accuracy"],
+        steps=facts["steps"],
         prompt=json.dumps(demonstrations + question),
         new_tokens=int((encoded.length - encoded.question_length)[-1]),
         reading=_ONE if per_text == 1 else _SEVERAL.format(count=per_text),

@@ -65,26 +65,18 @@ def handle(spec: Spec, unit: Unit, context: Context) -> Outcome:
     )
     save_tokenizer(tokenizer, context.output)
     _write_log(context.output / LOG_FILE, training.log)
-    last, parameters = training.log[-1], sum(weight.numel() for weight in model.parameters())
-    card = model_card(
-        spec,
-        validation,
-        per_text=per_text,
-        parameters=parameters,
-        accuracy=last["accuracy"],
-        steps=training.step,
-    )
+    last = training.log[-1]
+    meta = {
+        "accuracy": last["accuracy"],
+        "loss": last["loss"],
+        "steps": training.step,
+        "tokens": training.batches.tokens(training.step),
+        "parameters": sum(weight.numel() for weight in model.parameters()),
+        "device": device_name(device),
+    }
+    card = model_card(spec, validation, per_text, meta)
     (context.output / CARD_FILE).write_text(card, encoding="utf-8")
-    return Outcome(
-        meta={
-            "accuracy": last["accuracy"],
-            "loss": last["loss"],
-            "steps": training.step,
-            "tokens": training.batches.tokens(training.step),
-            "parameters": parameters,
-            "device": device_name(device),
-        }
-    )
+    return Outcome(meta=meta)
 
 
 def _write_log(path: Path, log: list[LogLine]) -> None:
