@@ -16,7 +16,8 @@ from harness.documents import blocks
 from harness.recipes import SMALL
 from harness.tiny import ENV, Tiny
 
-pytestmark = pytest.mark.slow
+#: The first test to ask for the runs waits for them, on a busy machine for minutes.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ import pytest
 from harness.needs import cannot
 from harness.tiny import ARITHCTL, ENV, Tiny
 
-pytestmark = pytest.mark.slow
+#: The first test to ask for the runs waits for them, on a busy machine for minutes.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 PROMPT = "READY>"
 #: What a user does once, and how the shell shows that it waits for a line.

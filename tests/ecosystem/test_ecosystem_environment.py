@@ -14,7 +14,8 @@ import pytest
 from harness import hub, pretrained
 from harness.tiny import ARITHCTL, ENV, Tiny
 
-pytestmark = pytest.mark.slow
+#: The first test to ask for the runs waits for them, on a busy machine for minutes.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 #: SGR sequences that choose a colour: 30-37, 38, 40-47, 48, 90-107. Bold is none.
 COLOUR = re.compile(r"\x1b\[(?:\d+;)*(?:3[0-8]|4[0-8]|9\d|10[0-7])(?:;\d+)*m")

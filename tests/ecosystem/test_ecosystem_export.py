@@ -20,7 +20,8 @@ from arithctl.exports.archive import Reader
 from arithctl.main import main
 from harness.tiny import ENV, Tiny
 
-pytestmark = pytest.mark.slow
+#: The first test to ask for the runs waits for them, on a busy machine for minutes.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")

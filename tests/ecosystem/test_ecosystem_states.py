@@ -14,7 +14,8 @@ from arith_shared.store.states import StateReader
 from harness.documents import blocks
 from harness.tiny import ENV, Tiny
 
-pytestmark = pytest.mark.slow
+#: The first test to ask for the runs waits for them, on a busy machine for minutes.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 LIBRARIES = ("pandas", "pyarrow", "datasets")
 *THREE, FACTS, BFLOAT16 = blocks("docs/states.md", "python")
