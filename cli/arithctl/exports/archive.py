@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -134,7 +135,7 @@ class Reader:
                     if left < 0:
                         raise ArtifactError(f"{name} is longer than the zip says")
                     yield chunk
-        except (OSError, zipfile.BadZipFile, zipfile.zlib.error, EOFError, NotImplementedError) as error:  # type: ignore[attr-defined]
+        except (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
             raise ArtifactError(f"{name} cannot be read: {error}") from None
 
     def _refuse_hostile(self, infos: list[zipfile.ZipInfo]) -> None:
