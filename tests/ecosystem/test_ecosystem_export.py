@@ -173,6 +173,22 @@ def test_a_verdict_cannot_be_changed(exported, verify, tmp_path):
     assert f"mismatch  claims     {claims[0]['claim']}: verdict is '{claims[0]['verdict']}'" in output
 
 
+def test_tables_that_are_missing_or_make_no_sense_are_named_and_no_traceback(exported, verify, tmp_path):
+    inside = members(exported)
+    less = {name: content for name, content in inside.items() if not name.startswith("tables/emergence")}
+    code, output = verify(forge(tmp_path / "less.zip", less))
+    assert (code, "tables/emergence.json is missing" in output) == (1, True)
+    less = {name: content for name, content in inside.items() if name != "tables/scores.csv"}
+    code, output = verify(forge(tmp_path / "less.zip", less))
+    assert (code, "mismatch  formats    cannot be checked: ArtifactError" in output) == (1, True)
+    scores = json.loads(inside["tables/scores.json"])
+    for row in scores:
+        row["layer"] = {"no": "number"}
+    content = json.dumps(scores).encode()
+    code, output = verify(forge(tmp_path / "bad.zip", inside | {"tables/scores.json": content}))
+    assert (code, "mismatch  scores" in output) == (1, True)
+
+
 def test_another_spec_is_not_taken_for_the_runs_own(exported, verify, tmp_path):
     inside = members(exported)
     spec = json.loads(inside["spec.json"])
