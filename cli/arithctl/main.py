@@ -20,6 +20,8 @@ COMMANDS = {
     "results": ("arithctl.commands.results:results", "Print or save a result table."),
     "figures": ("arithctl.commands.figures:figures", "Draw the figures of runs."),
     "report": ("arithctl.commands.report:report", "Write a page about runs that opens in any browser."),
+    "export": ("arithctl.commands.export:export", "Write a finished run to one file."),
+    "verify": ("arithctl.commands.verify:verify", "Check such a file: its hashes, and its tables once more."),
     "compare": (
         "arithctl.commands.compare:compare",
         "Differences between runs, cell by cell, with intervals.",
@@ -39,6 +41,10 @@ COMMANDS = {
     "doctor": (
         "arithctl.commands.doctor:doctor",
         "Check what is configured, reachable, missing or insecure.",
+    ),
+    "completion": (
+        "arithctl.commands.completion:completion",
+        "Print the script with which a shell completes names.",
     ),
     "db": ("arithctl.commands.db:db", "Upgrade the database's schema, or print its version."),
 }

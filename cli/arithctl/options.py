@@ -28,6 +28,13 @@ def complete_run(ctx: click.Context, param: click.Parameter, incomplete: str) ->
     ]
 
 
+def complete_recipe(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Names of the recipes that ship with the command line, for the shell."""
+    from arithctl import recipes
+
+    return [CompletionItem(name) for name in recipes.names() if name.startswith(incomplete)]
+
+
 def run_argument(command: Command) -> Command:
     """The run that a command is about: its id, a unique prefix of it, or `last`."""
     return click.argument("run", shell_complete=complete_run)(command)

@@ -9,13 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
-from arith_shared.specs import Spec
+    from arith_shared.specs import Spec
 
-#: Raised when the code of a stage changes what it writes for the same inputs.
+#: Raised when the code of a stage changes what it writes for the same inputs. It was not for the model card: the
+#: weights are the same, and a model that was trained before there were cards is worth more than its card.
 SCHEMA = {"train": 1, "extract": 1, "probe": 2, "summarize": 2}
 
 #: Hexadecimal characters of a key: 128 bits, so accidental collisions need about 1e19 artifacts.
@@ -46,11 +48,16 @@ def train_key(spec: Spec, run: str = "") -> str:
     """
     if spec.lm.kind == "pretrained":
         return content_key("train", path=spec.lm.path, revision=spec.lm.revision, run=run)
+    return content_key("train", **train_determinants(spec))
+
+
+def train_determinants(spec: Spec) -> dict[str, Any]:
+    """The fields of a spec that the weights of an LM trained here follow from."""
     task = _task(spec, {"layout", "training", "lengths", "max_number", "names", "chain"})
     later = {"questions", "course", "lesson_accuracy"}
     lm = spec.lm.model_dump(mode="json", exclude={"training": {"checkpoint_every_s", *later}, "prompt": True})
     lm["training"] |= _beyond_defaults(spec.lm.training, later)
-    return content_key("train", task=task, lm=lm, seed=spec.seed)
+    return {"task": task, "lm": lm, "seed": spec.seed}
 
 
 def untrained_digest(spec: Spec, model_digest: str) -> str:

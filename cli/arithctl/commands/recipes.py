@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from arithctl.options import json_option
+from arithctl.options import complete_recipe, json_option
 
 if TYPE_CHECKING:
     from arithctl.recipes import Recipe
 
 
 @click.command(epilog="Example:  arithctl recipes opt-general --explain")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete_recipe)
 @click.option("--explain", is_flag=True, help="A table: each value, its source, and what else it could be.")
 @json_option
 def recipes(name: str | None, explain: bool, as_json: bool) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from click.shell_completion import CompletionItem
+
+from arithctl.options import complete_recipe
 
 if TYPE_CHECKING:
     from arith_shared.specs import Spec
@@ -16,14 +17,8 @@ if TYPE_CHECKING:
 RESULTS = Path("arithctl-results")
 
 
-def _complete_recipe(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    from arithctl import recipes
-
-    return [CompletionItem(name) for name in recipes.names() if name.startswith(incomplete)]
-
-
 @click.command(epilog="Example:  arithctl submit tiny-specialized -s probe.families=[ridge] --wait")
-@click.argument("recipe", shell_complete=_complete_recipe)
+@click.argument("recipe", shell_complete=complete_recipe)
 @click.option(
     "-s",
     "--set",

@@ -1,7 +1,7 @@
 """Rows in, figures out. Importing this package loads neither matplotlib nor a model."""
 
 from arithctl.figures.data import Accuracy, FigureData, Grid
-from arithctl.figures.draw import FIGURE_FORMATS, FigureFormat, Width, draw, draw_together
+from arithctl.figures.draw import FIGURE_FORMATS, FigureFormat, Kind, Width, draw, draw_together, figure_of
 
 __all__ = [
     "FIGURE_FORMATS",
@@ -9,7 +9,9 @@ __all__ = [
     "FigureData",
     "FigureFormat",
     "Grid",
+    "Kind",
     "Width",
     "draw",
     "draw_together",
+    "figure_of",
 ]

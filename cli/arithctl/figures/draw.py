@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 FigureFormat = Literal["png", "pdf", "svg"]
 Width = Literal["double", "single"]
+#: The paper's layout, lines above and bars below; or a heatmap for each variable.
+Kind = Literal["paper", "heatmaps"]
 
 #: Every format of `draw`, for the help of an option.
 FIGURE_FORMATS: tuple[FigureFormat, ...] = get_args(FigureFormat)
@@ -29,18 +31,35 @@ def draw(
     of writing. Raises UserError for an unknown format, MissingExtraError if matplotlib is not installed.
     """
     _check(formats)
+    paths = []
+    for family in data.families:
+        names: dict[Kind, str] = {"paper": _paper_name(data), "heatmaps": "heatmaps"}
+        for kind, name in names.items():
+            rows = [{"run": data.run, **row} for row in data.family_rows(family)]
+            figure = figure_of(data, family, kind, width)
+            paths += _save(figure, folder, f"{data.run}-{family}-{name}", formats, rows)
+    return paths
+
+
+def figure_of(data: FigureData, family: str, kind: Kind = "paper", width: Width = "double") -> Figure:
+    """One figure of a run, as a matplotlib Figure that pyplot does not know.
+
+    Raises UserError for a family that the run does not have and an unknown kind, MissingExtraError if matplotlib is
+    not installed.
+    """
+    _check_matplotlib()
     # Only now: matplotlib takes longer to load than most commands to run, and may be missing.
     from arithctl.figures.heatmaps import heatmap_figure
     from arithctl.figures.paper import paper_figure
     from arithctl.figures.style import WIDTHS
 
-    paths = []
-    for family in data.families:
-        for name, make in ((_paper_name(data), paper_figure), ("heatmaps", heatmap_figure)):
-            figure = make(data, family, WIDTHS[width])
-            rows = [{"run": data.run, **row} for row in data.family_rows(family)]
-            paths += _save(figure, folder, f"{data.run}-{family}-{name}", formats, rows)
-    return paths
+    makers = {"paper": paper_figure, "heatmaps": heatmap_figure}
+    for what, known, found in (
+        ("probe family", data.families, family), ("kind", makers, kind), ("width", WIDTHS, width)
+    ):  # fmt: skip
+        if found not in known:
+            raise UserError(f"{data.run}: expected a {what} among {', '.join(known)}, found {found!r}")
+    return makers[kind](data, family, WIDTHS[width])
 
 
 def draw_together(
@@ -122,6 +141,10 @@ def _check(formats: Sequence[str]) -> None:
     if unknown or not formats:
         found = ", ".join(map(repr, unknown)) or "none"
         raise UserError(f"expected figure formats among {', '.join(FIGURE_FORMATS)}, found {found}")
+    _check_matplotlib()
+
+
+def _check_matplotlib() -> None:
     try:
         import matplotlib  # noqa: F401  (asked only whether it is there)
     except ImportError:

@@ -10,6 +10,7 @@ from arith_model.devices import choose_device, device_name
 from arith_model.tokenizer import build_tokenizer, save_tokenizer
 from arith_model.transformer import build_for, save_model
 from arith_shared.work import Context, Outcome, Unit
+from arith_trainer.card import CARD_FILE, model_card
 from arith_trainer.evaluate import accuracy
 from arith_trainer.lessons import course_of
 from arith_trainer.look_up import look_up
@@ -52,16 +53,17 @@ def handle(spec: Spec, unit: Unit, context: Context) -> Outcome:
     save_tokenizer(tokenizer, context.output)
     _write_log(context.output / LOG_FILE, training.log)
     last = training.log[-1]
-    return Outcome(
-        meta={
-            "accuracy": last["accuracy"],
-            "loss": last["loss"],
-            "steps": training.step,
-            "tokens": training.course.tokens(training.step),
-            "parameters": sum(weight.numel() for weight in model.parameters()),
-            "device": device_name(device),
-        }
-    )
+    meta = {
+        "accuracy": last["accuracy"],
+        "loss": last["loss"],
+        "steps": training.step,
+        "tokens": training.course.tokens(training.step),
+        "parameters": sum(weight.numel() for weight in model.parameters()),
+        "device": device_name(device),
+    }
+    card = model_card(spec, meta)
+    (context.output / CARD_FILE).write_text(card, encoding="utf-8")
+    return Outcome(meta=meta)
 
 
 def _write_log(path: Path, log: list[LogLine]) -> None:

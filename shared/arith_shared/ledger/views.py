@@ -200,13 +200,17 @@ def events(session: Session, run_id: str, after: int = 0) -> Sequence[Event]:
     ).all()
 
 
-def artifacts(session: Session, run_id: str) -> Sequence[tuple[str, str, Artifact]]:
-    """Artifacts of a run that have files, with the stage and key of the unit that each belongs to, in that order."""
+def artifacts(session: Session, run_id: str, *, deleted: bool = False) -> Sequence[tuple[str, str, Artifact]]:
+    """Artifacts of a run that have files, with the stage and key of the unit that each belongs to, in that order.
+
+    With `deleted` also those whose files were deleted to save space.
+    """
+    there = () if deleted else (Artifact.deleted_at.is_(None),)
     query = (
         select(Unit.stage, Unit.key, Artifact)
         .join(Artifact, Artifact.key == Unit.artifact_key)
         .join(Stage, (Stage.run_id == Unit.run_id) & (Stage.name == Unit.stage))
-        .where(Unit.run_id == run_id, Unit.state == "done", Artifact.deleted_at.is_(None))
+        .where(Unit.run_id == run_id, Unit.state == "done", *there)
         .order_by(Stage.ordinal, Unit.key)
     )
     return [row for row in session.execute(query)]

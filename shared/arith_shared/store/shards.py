@@ -6,14 +6,7 @@ hidden state, little-endian. Fixed-size binary is written and read without a pas
 of floats the same file costs 4 to 12 times the CPU time. There is one row group, without dictionary,
 statistics or compression: the low bits of hidden states are noise, and bytes are read faster than they are
 decompressed. Each page has a checksum, so that no probe is ever fitted on a flipped bit. The cost: other
-programs see bytes, and turn them into numbers with three lines (with pandas, `pandas.read_parquet` gives the
-same column):
-
-    table = pyarrow.parquet.read_table("layer=03.parquet", columns=["t05"])
-    cells = b"".join(table["t05"].to_pylist())
-    states = numpy.frombuffer(cells, "<f2").reshape(table.num_rows, -1)
-
-For bfloat16 the last line reads `(numpy.frombuffer(cells, "<u2").astype("<u4") << 16).view("<f4")`. The
+programs see bytes, and turn them into numbers with the three lines of docs/states.md. The
 schema metadata of every file names dtype, width, layers, position labels, variables and the LM's digest.
 """
 

@@ -15,8 +15,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from arith_shared.errors import ArtifactError, HalfPrecisionError, UserError
-from arith_shared.store import shards as shards_module
 from arith_shared.store.states import ProblemTable, ShardBuilder, StateReader
+from harness.documents import blocks
 
 LAYERS = (0, 3)
 LABELS = ("A", "=", "1", "+", "B", ";")
@@ -124,14 +124,12 @@ def characters_read():
     return int(counters.read_text().split()[1])
 
 
-def test_the_documented_three_lines_open_a_shard(tmp_path, monkeypatch):
+def test_the_documented_lines_for_pyarrow_open_a_shard(tmp_path, monkeypatch):
     folder = write(tmp_path / "shard", 0, [True, False, True])
-    assert shards_module.__doc__
-    lines = [line.strip() for line in shards_module.__doc__.splitlines() if line.startswith("    ")]
-    names = {"pyarrow": pyarrow, "numpy": np}
+    (lines,) = (block for block in blocks("docs/states.md", "python") if "read_table" in block)
     monkeypatch.chdir(folder)
-    exec("\n".join(lines), names)  # noqa: S102 - the very lines that the documentation promises
-    assert len(lines) == 3
+    names = {}
+    exec(lines.replace("layer=01", "layer=03"), names)  # noqa: S102 - the lines that the document promises
     np.testing.assert_array_equal(names["states"], StateReader([folder], 9).matrix(3, 5))
 
 

@@ -62,7 +62,10 @@ def test_every_question_is_answered_as_its_own_layout_answers_it():
         for problem in np.flatnonzero(each.owned):
             row, end = each.encoded.ids[problem], int(each.encoded.length[problem])
             assert row[end - 2] == vocabulary.numbers[problems.values[problem, variable]]
-            assert row[each.encoded.question_length[problem] - 2] == vocabulary.first_name + problems.names[problem, variable]
+            assert (
+                row[each.encoded.question_length[problem] - 2]
+                == vocabulary.first_name + problems.names[problem, variable]
+            )
 
 
 def test_a_question_is_asked_where_the_split_owns_its_text_and_the_drawn_one_always():
@@ -93,6 +96,6 @@ def test_held_out_texts_are_spelt_the_way_they_are_compared():
     problems = sample(distribution, "valid", 0, 50, 2)
     encoded = encode(problems, distribution)
     expected = [question for question, _ in texts(problems, distribution)]
-    assert [spelt(row[:n], distribution) for row, n in zip(encoded.ids, encoded.question_length, strict=True)] == expected
-
-
+    assert [
+        spelt(row[:n], distribution) for row, n in zip(encoded.ids, encoded.question_length, strict=True)
+    ] == expected

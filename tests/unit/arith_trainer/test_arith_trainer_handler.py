@@ -42,13 +42,13 @@ def test_two_runs_give_the_same_bytes_and_another_seed_gives_others(spec_with, t
     assert one == two
     assert outcome == again
     other, _ = train(spec.model_copy(update={"seed": 7}), "other")
-    assert {name for name in one if one[name] != other[name]} == {"model.safetensors", LOG_FILE}
+    assert {name for name in one if one[name] != other[name]} == {"README.md", "model.safetensors", LOG_FILE}
 
 
 def test_the_artifact_is_a_model_folder_with_its_training_log(spec_with, train):
     files, _ = train(spec_with(), "one")
     assert set(files) == {
-        "config.json", "generation_config.json", "model.safetensors",
+        "README.md", "config.json", "generation_config.json", "model.safetensors",
         "tokenizer.json", "tokenizer_config.json", "training.jsonl",
     }  # fmt: skip
 
