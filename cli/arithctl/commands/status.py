@@ -11,6 +11,7 @@ import click
 from arithctl.options import complete_run, json_option
 
 if TYPE_CHECKING:
+    from arith_shared.ledger.groups import Overview
     from arith_shared.ledger.views import RunView
     from arith_shared.settings import Settings
 
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 @click.option("--watch", "live", is_flag=True, help="Keep showing until the run is over.")
 @json_option
 def status(run: str | None, live: bool, as_json: bool) -> None:
-    """List the newest runs, or show one: stages, units, rate, ETA, device, last error."""
-    from arith_shared.ledger import runs, views
+    """List the newest runs, or show a run or group: stages, units, rate, ETA, device, last error."""
+    from arith_shared.ledger import groups, views
     from arith_shared.settings import load_settings
     from arithctl.connection import open_database
 
@@ -32,7 +33,11 @@ def status(run: str | None, live: bool, as_json: bool) -> None:
                 _print_list(views.run_list(session), as_json)
             return
         with database.reading() as session:
-            view = views.run_view(session, runs.find(session, run).id)
+            named = groups.find(session, run)
+            if named.is_group and not live:
+                _print_group(named.id, groups.overview(session, [one.id for one in named.runs]), as_json)
+                return
+            view = views.run_view(session, named.runs[0].id)
         if live and not as_json:
             from rich.console import Console
 
@@ -92,6 +97,30 @@ def _print_list(rows: list[dict[str, Any]], as_json: bool) -> None:
         }
         for row in rows
     ]
+    print_table(shown, list(shown[0]))
+
+
+def _print_group(group: str, rows: list[Overview], as_json: bool) -> None:
+    from arith_shared.analysis.sweep import words
+    from arith_shared.ledger.groups import state_of
+    from arithctl.output import human_duration, print_table
+
+    state = state_of({row.state for row in rows})
+    if as_json:
+        click.echo(json.dumps({"group": group, "state": state, "runs": list(map(asdict, rows))}, indent=2))
+        return
+    over = sum(row.state == "done" for row in rows)
+    shown = [
+        {
+            "run": row.run,
+            "swept": words(row.swept),
+            "state": row.state,
+            "units": f"{row.done}/{row.total}",
+            "took": human_duration(row.elapsed_s),
+        }
+        for row in rows
+    ]
+    click.echo(f"{group}: {state}, {over} of {len(rows)} runs done")
     print_table(shown, list(shown[0]))
 
 
