@@ -23,7 +23,7 @@ _OVER: dict[str, tuple[tuple[str, ...], str, tuple[str, ...]]] = {
     "scores": (
         ("layer", "position", "token", "variable", "family", "metric"),
         "value",
-        ("ceiling", "given", "n_train", "n_eval"),
+        ("ceiling", "given", "n_train", "n_eval", "status"),
     ),
     "emergence": (("variable", "family", "threshold"), "offset_from_own_equation", ()),
 }
@@ -77,9 +77,9 @@ def _title(condition: Condition) -> str:
 
 
 def _as_scores(rows: Sequence[Row]) -> list[Row]:
-    """Mean rows in the shape of score rows; a cell for which no run has a number failed."""
+    """Mean rows in the shape of score rows; a cell without a number says what the first run says."""
     return [
-        {**_as_value(row), "control": None, "status": "ok" if row["mean"] is not None else "diverged"}
+        {**_as_value(row), "control": None, "status": "ok" if row["mean"] is not None else row["status"]}
         for row in rows
     ]
 

@@ -84,6 +84,7 @@ def _print_list(rows: list[dict[str, Any]], as_json: bool) -> None:
     if not rows:
         click.echo("no runs yet; start one with `arithctl submit RECIPE`")
         return
+    grouped = any(row["group"] for row in rows)
     shown = [
         {
             "run": row["run"],
@@ -94,6 +95,7 @@ def _print_list(rows: list[dict[str, Any]], as_json: bool) -> None:
             "submitted": ago(row["age_s"]),
             "took": human_duration(row["elapsed_s"]),
             "name": row["name"] or "",
+            **({"group": row["group"] or ""} if grouped else {}),
         }
         for row in rows
     ]

@@ -92,6 +92,7 @@ def run_list(session: Session, limit: int = 50) -> list[dict[str, Any]]:
             "reused": reused,
             "age_s": age,
             "elapsed_s": elapsed,
+            "group": run.group_id,
         }
         for run, _, done, total, reused, stage, age, elapsed in session.execute(query)
     ]
