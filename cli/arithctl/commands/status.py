@@ -11,14 +11,20 @@ import click
 from arithctl.options import complete_run, json_option
 
 if TYPE_CHECKING:
-    from arith_shared.ledger.groups import Overview
+    from sqlalchemy.orm import Session
+
+    from arith_shared.ledger.database import Database
+    from arith_shared.ledger.groups import Named, Overview
     from arith_shared.ledger.views import RunView
     from arith_shared.settings import Settings
+
+#: Runs that `--watch` without a name shows.
+_NEWEST = 20
 
 
 @click.command(epilog="Example:  arithctl status last --watch")
 @click.argument("run", required=False, shell_complete=complete_run)
-@click.option("--watch", "live", is_flag=True, help="Keep showing until the run is over.")
+@click.option("--watch", "live", is_flag=True, help="Keep showing until all is over; Ctrl-C stops looking.")
 @json_option
 def status(run: str | None, live: bool, as_json: bool) -> None:
     """List the newest runs, or show a run or group: stages, units, rate, ETA, device, last error."""
@@ -28,29 +34,56 @@ def status(run: str | None, live: bool, as_json: bool) -> None:
 
     settings = load_settings()
     with open_database(settings) as database:
-        if run is None:
-            with database.reading() as session:
-                _print_list(views.run_list(session), as_json)
+        if live and not as_json:
+            _watch(database, settings, run)
             return
         with database.reading() as session:
-            named = groups.find(session, run)
-            if named.is_group and not live:
-                _print_group(named.id, groups.overview(session, [one.id for one in named.runs]), as_json)
+            if run is None:
+                _print_list(views.run_list(session), as_json)
                 return
-            view = views.run_view(session, named.runs[0].id)
-        if live and not as_json:
-            from rich.console import Console
+            named = groups.find(session, run)
+        _print_named(database, named, settings, as_json)
 
-            from arithctl.progress import watch
 
-            view = watch(database, view.id, Console(highlight=False), lambda: None)
-        trouble = _broker_trouble(settings, view)
-        if as_json:
-            click.echo(json.dumps(_as_json(view) | {"broker": trouble}, indent=2))
-        else:
-            _print_run(view)
-            if trouble is not None:
-                click.echo(f"  {trouble}; units in work end, the rest waits until it is back")
+def _print_named(database: Database, named: Named, settings: Settings, as_json: bool) -> None:
+    from arith_shared.ledger import groups, views
+
+    with database.reading() as session:
+        if named.is_group:
+            _print_group(named.id, groups.overview(session, [one.id for one in named.runs]), as_json)
+            return
+        view = views.run_view(session, named.id)
+    trouble = _broker_trouble(settings, view)
+    if as_json:
+        click.echo(json.dumps(_as_json(view) | {"broker": trouble}, indent=2))
+        return
+    _print_run(view)
+    if trouble is not None:
+        click.echo(f"  {trouble}; units in work end, the rest waits until it is back")
+
+
+def _watch(database: Database, settings: Settings, run: str | None) -> None:
+    """Show a run, a group or the newest runs until they are over, or the person has seen enough."""
+    from contextlib import suppress
+
+    from rich.console import Console
+
+    from arith_shared.ledger import groups, views
+    from arithctl.progress import watch
+
+    console = Console(highlight=False)
+    with database.reading() as session:
+        named = groups.find(session, run) if run is not None else None
+    ids = [one.id for one in named.runs] if named else []
+    title = "newest runs" if named is None else named.id if named.is_group else ""
+
+    def wanted(session: Session) -> list[str]:
+        return ids or [row["run"] for row in views.run_list(session, limit=_NEWEST)]
+
+    with suppress(KeyboardInterrupt):
+        watch(database, wanted, console, lambda: None, title=title)
+        if named is not None and not console.is_terminal:
+            _print_named(database, named, settings, False)
 
 
 def _broker_trouble(settings: Settings, view: RunView) -> str | None:
