@@ -27,23 +27,35 @@ class Terminal:
     """What a command writes to a screen, and a keyboard for it."""
 
     def __init__(self, process: subprocess.Popen[bytes], keyboard: int) -> None:
-        self.process, self._fd, self._raw = process, keyboard, b""
+        self.process, self._raw = process, b""
+        self._fd: int | None = keyboard
 
-    @property
-    def text(self) -> str:
-        """All that was written so far, without colours."""
-        while select.select([self._fd], [], [], 0.05)[0]:
+    def read(self) -> None:
+        """Take in what was written; the screen stays readable after its command's end."""
+        while self._fd is not None and select.select([self._fd], [], [], 0.05)[0]:
             try:
                 self._raw += os.read(self._fd, 65_536)
             except OSError:  # Linux says so where the other side is closed
                 break
-        return _SEQUENCES.sub("", self._raw.decode())
+
+    def close(self) -> None:
+        """Read what is left, and take the keyboard away."""
+        self.read()
+        if self._fd is not None:
+            os.close(self._fd)
+        self._fd = None
+
+    @property
+    def text(self) -> str:
+        """All that was written so far, without colours."""
+        self.read()
+        return _SEQUENCES.sub("", self._raw.decode(errors="replace"))
 
     @property
     def lines(self) -> list[str]:
         """Everything written between two movements of the cursor."""
-        self.text  # noqa: B018  (reads what is there)
-        return [_SEQUENCES.sub("", line) for line in _MOVES.split(self._raw.decode())]
+        self.read()
+        return [_SEQUENCES.sub("", line) for line in _MOVES.split(self._raw.decode(errors="replace"))]
 
     def type(self, keys: str) -> None:
         os.write(self._fd, keys.encode())
@@ -55,7 +67,7 @@ class Terminal:
     def exit_code(self) -> int:
         """Wait for the end, reading on, so that the command never waits for a full screen."""
         while self.process.poll() is None:
-            self.text  # noqa: B018
+            self.read()
             time.sleep(0.05)
         return self.process.returncode
 
@@ -74,9 +86,10 @@ def terminal(
         stdin=screen, stdout=screen, stderr=screen, cwd=cwd, env={**own, "TERM": "xterm-256color"},
     )  # fmt: skip
     os.close(screen)
+    shown = Terminal(process, keyboard)
     try:
-        yield Terminal(process, keyboard)
+        yield shown
     finally:
         process.kill()
         process.wait()
-        os.close(keyboard)
+        shown.close()

@@ -12,7 +12,10 @@ from harness.embedded import Home
 from harness.processes import descendants, is_alive, until
 from harness.terminal import CTRL_C, terminal
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc"),
+]
 COLUMNS = 80
 
 
