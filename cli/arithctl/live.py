@@ -28,7 +28,8 @@ _STYLE = {"done": "green", "failed": "red", "cancelled": "yellow", "cancelling":
 def frame(snapshot: Snapshot, title: str, console: Console) -> Group:
     """Everything of a moment; `title` names what is watched if that is several runs."""
     width, height = console.size.width - 1, console.size.height - 1
-    bars = "━─" if (console.encoding or "").lower().startswith("utf") else "#-"
+    unicode = console.encoding.lower().startswith("utf")
+    bars = "━─" if unicode else "#-"
     lines = _runs(snapshot, title, bars) if title else []
     for view in snapshot.focus:
         lines += [*([Text()] if lines else []), *_run(view, bars)]
@@ -38,7 +39,9 @@ def frame(snapshot: Snapshot, title: str, console: Console) -> Group:
     lines += [Text(), *at_work, Text(), Text("events", "bold"), *events[-room:]]
     for line in lines:
         line.no_wrap = True
-        line.truncate(width, overflow="ellipsis")
+        if not unicode:
+            line.plain = line.plain.encode(console.encoding, "replace").decode(console.encoding)
+        line.truncate(width, overflow="ellipsis" if unicode else "crop")
     return Group(*lines)
 
 
@@ -58,7 +61,7 @@ def _runs(snapshot: Snapshot, title: str, bars: str) -> list[Text]:
 
 def _overview(run: Overview, bars: str) -> Text:
     share = run.done / run.total if run.total else 0.0
-    bar = _bar(1.0 if run.state == "done" else share, bars, run.state)
+    bar = _bar(1.0 if run.state == "done" else share, bars, run.state, _BAR // 2)
     return Text.assemble(
         f"  {run.run:<25} ", bar, f" {run.done:>4}/{run.total:<4} ", (f"{run.state:<10} ", _STYLE.get(run.state, "")),
         words(run.swept),
@@ -113,9 +116,11 @@ def _detail(stage: StageView) -> str:
     return ", ".join(filter(None, parts))
 
 
-def _bar(share: float, signs: str, state: str) -> Text:
-    filled = round(_BAR * min(1.0, share))
-    return Text.assemble((signs[0] * filled, _STYLE.get(state, "cyan")), (signs[1] * (_BAR - filled), "dim"))
+def _bar(share: float, signs: str, state: str, columns: int = _BAR) -> Text:
+    filled = round(columns * min(1.0, share))
+    return Text.assemble(
+        (signs[0] * filled, _STYLE.get(state, "cyan")), (signs[1] * (columns - filled), "dim")
+    )
 
 
 def _workers(workers: Sequence[WorkerNow], *, alone: bool) -> list[Text]:
@@ -125,7 +130,7 @@ def _workers(workers: Sequence[WorkerNow], *, alone: bool) -> list[Text]:
     lines = [Text("workers", "bold")]
     for worker in busy[:_WORKERS]:
         unit = worker.unit if alone else f"{worker.run} {worker.unit}"
-        lines.append(Text(f"  {worker.id[:18]:<18} {worker.device[:18]:<6} {unit}"))
+        lines.append(Text(f"  {worker.id[-18:]:<18} {worker.device[:18]:<6} {unit}"))
     if len(busy) > _WORKERS:
         lines.append(Text(f"  ... and {len(busy) - _WORKERS} more at work", "dim"))
     if idle:
