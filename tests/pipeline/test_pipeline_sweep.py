@@ -119,8 +119,10 @@ def test_groups_are_compared_by_seed(swept):
     rows = swept.json("compare", made["group"])
     assert {row["baseline"] for row in rows} == {f"{made['group']}: probe.controls=1"}
     assert {row["run"] for row in rows} == {f"{made['group']}: probe.controls=2"}
-    # The number of shuffles changes controls only: every difference is exactly nothing.
-    assert {row["difference"] for row in rows if row["family"] == "ridge"} - {None} == {0.0}
+    # The number of shuffles changes controls only: no difference is more than the rounding of a float.
+    differences = [row["difference"] for row in rows if row["difference"] is not None]
+    assert len(differences) > len(rows) / 2
+    assert max(map(abs, differences)) < 1e-9
     drawn = swept.command("figures", made["group"], "-o", "two", "--format", "png")
     assert drawn.returncode == 0, drawn.stderr
     assert {f"{made['group']}-1-ridge-fig2.png", f"{made['group']}-2-ridge-fig2.png"} <= {
