@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from arith_shared.errors import MissingExtraError, RunNotFoundError
-from arith_shared.ledger import runs, views
+from arith_shared.ledger import groups, runs, views
 from arith_shared.ledger.database import Database
 from arithctl.figures import FigureData, draw
+from arithctl.means import mean_figures, mean_rows
 from arithctl.output import COLUMNS, print_table, write_rows
 from arithctl.verdicts import claim_rows
 
@@ -37,9 +38,7 @@ def figure_data(database: Database, run_id: str) -> FigureData:
 
 def conclude(database: Database, run_id: str, folder: Path, console: Console) -> None:
     """Print the summary and the best correlation per token; write all tables and figures below `folder`."""
-    with database.reading() as session:
-        tables = {name: views.table(session, run_id, name) for name in TABLES}
-        tables["claims"] = claim_rows(session, [runs.find(session, run_id)])
+    tables = _tables(database, run_id)
     print_table(tables["summary"], COLUMNS["summary"][1:], title="Summary", console=console)
     print_table(tables["emergence"], COLUMNS["emergence"][1:], title="Emergence", console=console)
     if tables["claims"]:
@@ -50,13 +49,45 @@ def conclude(database: Database, run_id: str, folder: Path, console: Console) ->
         rows = _best_by_token(data, family)
         title = f"Pearson r by token, {family} probe (largest over layers)"
         print_table(rows, list(rows[0]), title=title, console=console)
-    target = folder / run_id
+    _save(folder / run_id, tables, [data], console)
+
+
+def conclude_group(
+    database: Database, group: groups.Named, done: Sequence[str], folder: Path, console: Console
+) -> None:
+    """Print a group's means over seeds; write them, their figures and the tables of each run that is done."""
+    for run_id in done:
+        _save(folder / run_id, _tables(database, run_id), [figure_data(database, run_id)], console)
+    if not done:
+        return
+    with database.reading() as session:
+        means = {f"mean {name}": mean_rows(session, group, name) for name in TABLES}
+    for name in ("mean summary", "mean emergence"):
+        what = " of offset_from_own_equation" if name == "mean emergence" else ""
+        title = f"{name.capitalize()}{what} over seeds, with the interval over runs"
+        print_table(means[name], COLUMNS[name][1:], title=title, console=console)
+    _save(folder / group.id, means, mean_figures(database, group), console)
+
+
+def _tables(database: Database, run_id: str) -> dict[str, list[dict[str, Any]]]:
+    with database.reading() as session:
+        tables = {name: views.table(session, run_id, name) for name in TABLES}
+        return tables | {"claims": claim_rows(session, [runs.find(session, run_id)])}
+
+
+def _save(
+    target: Path,
+    tables: Mapping[str, Sequence[dict[str, Any]]],
+    figures: Sequence[FigureData],
+    console: Console,
+) -> None:
+    """Write tables and figures into a folder, and say where they are."""
     for name, rows in tables.items():
-        path = target / f"{name}.csv"
+        path = target / f"{name.replace(' ', '-')}.csv"
         write_rows(rows, COLUMNS[name], "csv", path)
         console.print(f"table   {path}", highlight=False, soft_wrap=True)
     try:
-        for path in draw(data, target):
+        for path in (path for data in figures for path in draw(data, target)):
             if path.suffix != ".csv":
                 console.print(f"figure  {path}", highlight=False, soft_wrap=True)
     except MissingExtraError as error:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from arith_shared import problems
+from arith_shared.keys import canonical_json
 from arith_shared.ledger import plan
 from arith_shared.ledger.rounds import extracted_layers, layer_groups
 from arith_shared.specs import Spec
@@ -26,6 +28,13 @@ _HALF, _FLOAT = 2, 4
 #: Weights, two moments and their serialised copy, for each of the two checkpoints that are kept.
 _CHECKPOINT_COPIES = 3 * 2
 _MATRIX = 1024
+#: The parts of a spec that determine what a stage writes.
+_MADE_FROM = {
+    "train": ("task", "lm", "seed"),
+    "extract": ("task", "lm", "seed", "extract"),
+    "probe": ("task", "lm", "seed", "extract", "probe"),
+    "summarize": ("task", "lm", "seed", "extract", "probe"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +75,17 @@ def forecast(spec: Spec, flops_per_s: float | None = None) -> list[StageForecast
         )
         for stage in plan.STAGES
     ]
+
+
+def total_bytes(specs: Sequence[Spec]) -> int:
+    """What several runs together leave on the disk; what they share is made once."""
+    sizes = {}
+    for spec in specs:
+        parts = spec.model_dump(mode="json")
+        for stage in forecast(spec, flops_per_s=1.0):
+            made_from = {name: parts[name] for name in _MADE_FROM[stage.stage]}
+            sizes[stage.stage, canonical_json(made_from)] = stage.size_bytes
+    return sum(sizes.values())
 
 
 def as_rows(stages: list[StageForecast]) -> list[dict[str, Any]]:

@@ -36,7 +36,7 @@ def complete_recipe(ctx: click.Context, param: click.Parameter, incomplete: str)
 
 
 def run_argument(command: Command) -> Command:
-    """The run that a command is about: its id, a unique prefix of it, or `last`."""
+    """The run or group that a command is about: its id, a unique prefix of it, or `last`."""
     return click.argument("run", shell_complete=complete_run)(command)
 
 

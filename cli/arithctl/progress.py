@@ -1,34 +1,47 @@
-"""Live progress of one run: bars on a terminal, a line per change of note otherwise."""
+"""Watching runs: a live view on a terminal, a line per change of note otherwise."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.live import Live
+from sqlalchemy.orm import Session
 
 from arith_shared.ledger import views
 from arith_shared.ledger.database import Database
 from arith_shared.ledger.tables import RUN_OVER
+from arithctl.live import frame
 from arithctl.output import human_duration, human_rate
+from arithctl.snapshot import Snapshot, take
 
-#: Seconds between looks at the database: two small queries each.
+#: Seconds between looks at the database: a few small queries each.
 _POLL_S = 0.5
 #: Seconds between lines for a stage that goes on without finishing a unit, where there is no terminal.
 _LINE_EVERY_S = 10.0
 
 
-def watch(database: Database, run_id: str, console: Console, each_poll: Callable[[], None]) -> views.RunView:
-    """Show the run until it is over; `each_poll` is called between looks. Returns its last state."""
-    show = _Bars(console) if console.is_terminal else _Lines(console)
+def watch(
+    database: Database,
+    wanted: Callable[[Session], Sequence[str]],
+    console: Console,
+    each_poll: Callable[[], None],
+    *,
+    title: str = "",
+) -> Snapshot:
+    """Show the runs whose ids `wanted` gives until all are over; returns the last look at them.
+
+    `title` names them where they are several; `each_poll` is called between looks.
+    """
+    show = _View(console, title) if console.is_terminal else _Lines(console, several=bool(title))
     with show:
         while True:
             with database.reading() as session:
-                view = views.run_view(session, run_id)
-            show.update(view)
-            if view.state in RUN_OVER:
-                return view
+                snapshot = take(session, wanted(session))
+            show.update(snapshot)
+            if snapshot.is_over:
+                return snapshot
             each_poll()
             time.sleep(_POLL_S)
 
@@ -53,33 +66,27 @@ def describe(stage: views.StageView) -> str:
     return ", ".join(part for part in parts if part)
 
 
-class _Bars:
-    def __init__(self, console: Console) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description:<10}"), BarColumn(bar_width=24), TextColumn("{task.fields[line]}"),
-            console=console,
-        )  # fmt: skip
-        self._tasks: dict[str, TaskID] = {}
+class _View:
+    def __init__(self, console: Console, title: str) -> None:
+        self._console, self._title = console, title
+        self._live = Live(console=console, auto_refresh=False, vertical_overflow="crop")
 
     def __enter__(self) -> None:
-        self._progress.start()
+        self._live.start()
 
     def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+        self._live.stop()
 
-    def update(self, view: views.RunView) -> None:
-        for stage in view.stages:
-            if stage.name not in self._tasks:
-                self._tasks[stage.name] = self._progress.add_task(stage.name, total=1.0, line="")
-            done = 1.0 if stage.state == "done" else stage.fraction
-            self._progress.update(self._tasks[stage.name], completed=done, line=describe(stage))
+    def update(self, snapshot: Snapshot) -> None:
+        self._live.update(frame(snapshot, self._title, self._console), refresh=True)
 
 
 class _Lines:
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._last: dict[str, tuple[str, int]] = {}
-        self._next: dict[str, float] = {}
+    def __init__(self, console: Console, *, several: bool = False) -> None:
+        self._console, self._several = console, several
+        self._last: dict[tuple[str, str], tuple[str, int]] = {}
+        self._next: dict[tuple[str, str], float] = {}
+        self._unfinished: set[str] = set()
 
     def __enter__(self) -> None:
         pass
@@ -87,16 +94,26 @@ class _Lines:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def update(self, view: views.RunView) -> None:
-        for stage in view.stages:
-            if stage.state == "waiting":
-                continue
-            now, state = time.monotonic(), (stage.state, stage.failed)
-            if self._last.get(stage.name) == state and now < self._next[stage.name]:
-                continue
-            if self._last.get(stage.name) == state and stage.state != "open":
-                continue
-            self._last[stage.name], self._next[stage.name] = state, now + _LINE_EVERY_S
-            self._console.print(
-                f"{stage.name:<10} {stage.state:<7} {describe(stage)}", highlight=False, soft_wrap=True
-            )
+    def update(self, snapshot: Snapshot) -> None:
+        for view in snapshot.focus:
+            for stage in view.stages:
+                if stage.state != "waiting":
+                    self._stage(view.id, stage)
+        for run in snapshot.runs if self._several else ():
+            if run.state not in RUN_OVER:
+                self._unfinished.add(run.run)
+            elif run.run in self._unfinished:
+                self._unfinished.remove(run.run)
+                took = human_duration(run.elapsed_s)
+                self._print(f"{run.run} {run.state:<7} {run.done}/{run.total} units, took {took}")
+
+    def _stage(self, run: str, stage: views.StageView) -> None:
+        place, now, state = (run, stage.name), time.monotonic(), (stage.state, stage.failed)
+        if self._last.get(place) == state and (now < self._next[place] or stage.state != "open"):
+            return
+        self._last[place], self._next[place] = state, now + _LINE_EVERY_S
+        prefix = f"{run} " if self._several else ""
+        self._print(f"{prefix}{stage.name:<10} {stage.state:<7} {describe(stage)}")
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, highlight=False, soft_wrap=True)

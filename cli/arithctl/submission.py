@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import click
 from sqlalchemy.exc import IntegrityError
@@ -10,19 +12,23 @@ from sqlalchemy.exc import IntegrityError
 from arith_shared import queue
 from arith_shared.errors import BrokerFullError, DiskBudgetError
 from arith_shared.failpoints import reach
-from arith_shared.ledger import reconcile, runs
+from arith_shared.ledger import groups, reconcile, runs
 from arith_shared.ledger.database import Database
+from arith_shared.ledger.groups import Member
 from arith_shared.settings import Settings
 from arith_shared.specs import Spec
 from arith_shared.store.artifacts import ArtifactStore
 from arithctl import provenance
 from arithctl.connection import open_database
-from arithctl.forecast import forecast
+from arithctl.forecast import total_bytes
 from arithctl.housekeeping import make_room
 from arithctl.output import human_bytes
 
 #: Part of the free space that a run may fill: logs, other runs and the system need some too.
 _DISK_SHARE = 0.9
+
+#: Ids of what was submitted.
+Made = TypeVar("Made")
 
 
 def new_run(settings: Settings, spec: Spec, *, recipe: str, name: str | None, key: str | None = None) -> str:
@@ -33,26 +39,43 @@ def new_run(settings: Settings, spec: Spec, *, recipe: str, name: str | None, ke
 
     Raises DiskBudgetError, UnreachableError or UserError before anything is written.
     """
+    return _submit(settings, [spec], recipe, lambda database: _insert(database, spec, recipe, name, key))
+
+
+def new_group(
+    settings: Settings, members: Sequence[Member], *, recipe: str, name: str | None, key: str | None = None
+) -> tuple[str, list[str]]:
+    """Insert the runs of a sweep, all or none, as `new_run` does one. Returns the group's id and the runs'."""
+    specs = [member.spec for member in members]
+    return _submit(
+        settings, specs, recipe, lambda database: _insert_group(database, members, recipe, name, key)
+    )
+
+
+def _submit(
+    settings: Settings, specs: Sequence[Spec], recipe: str, insert: Callable[[Database], Made]
+) -> Made:
+    """Check what could go wrong, `insert`, and send the first units where services listen."""
     runs.check_recipe_name(recipe)
     sender = None if settings.embedded else queue.Sender(settings.broker)
     if sender is not None:
         with contextlib.suppress(BrokerFullError):
             sender.ping()
     if settings.sees_artifacts:
-        _check_store(settings, spec)
+        _check_store(settings, specs)
     with open_database(settings, create=True) as database:
         try:
-            run_id = _insert(database, spec, recipe, name, key)
+            made = insert(database)
         except IntegrityError:
             # Another submission took the same id at the same time; now it can be seen.
-            run_id = _insert(database, spec, recipe, name, key)
+            made = insert(database)
         if sender is not None:
             refusal = reconcile.deliver(database, sender, resend_s=settings.resend_s)
             if refusal is not None:
                 message = f"{refusal}; the run is kept, and sent when the broker takes it"
                 click.echo(f"warning: {message}", err=True)
             sender.close()
-        return run_id
+        return made
 
 
 def _insert(database: Database, spec: Spec, recipe: str, name: str | None, key: str | None) -> str:
@@ -66,11 +89,26 @@ def _insert(database: Database, spec: Spec, recipe: str, name: str | None, key: 
         return run.id
 
 
-def _check_store(settings: Settings, spec: Spec) -> None:
+def _insert_group(
+    database: Database, members: Sequence[Member], recipe: str, name: str | None, key: str | None
+) -> tuple[str, list[str]]:
+    with database.transaction() as session:
+        if key is not None:
+            known = groups.of_key(session, members, recipe=recipe, key=key)
+            if known is not None:
+                click.echo(f"{known[0]} was submitted with this key before", err=True)
+                return known
+        facts = provenance.collect()
+        made = groups.submit(session, members, recipe=recipe, name=name, provenance=facts, key=key)
+        reach("submit.before_commit")
+        return made
+
+
+def _check_store(settings: Settings, specs: Sequence[Spec]) -> None:
     store = ArtifactStore(settings.artifact_root, cache=settings.home / "cache")
     if settings.max_bytes is not None:
         _make_room(settings, store)
-    _check_disk(store, spec)
+    _check_disk(store, specs)
     store.check_writable()
 
 
@@ -82,12 +120,13 @@ def _make_room(settings: Settings, store: ArtifactStore) -> None:
         click.echo(f"{size} removed to stay within ARITH_MAX_BYTES", err=True)
 
 
-def _check_disk(store: ArtifactStore, spec: Spec) -> None:
+def _check_disk(store: ArtifactStore, specs: Sequence[Spec]) -> None:
     free = store.free_bytes()
-    needed = sum(stage.size_bytes for stage in forecast(spec, flops_per_s=1.0))
+    needed = total_bytes(specs)
     if free is not None and needed > _DISK_SHARE * free:
+        who = "the run" if len(specs) == 1 else f"the sweep's {len(specs)} runs"
         raise DiskBudgetError(
-            f"the run would write about {human_bytes(needed)} to {store.url}, where {human_bytes(free)} are free: "
+            f"{who} would write about {human_bytes(needed)} to {store.url}, where {human_bytes(free)} are free: "
             "lower extract.n_train, name fewer extract.layers or extract.positions, set extract.keep_states=false "
             "and extract.layers_at_once, or point ARITH_ARTIFACTS at a larger disk"
         )

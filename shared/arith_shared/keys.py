@@ -56,7 +56,8 @@ def train_determinants(spec: Spec) -> dict[str, Any]:
     task = _task(spec, {"layout", "training", "lengths", "max_number", "names", "chain"})
     later = {"questions", "course", "lesson_accuracy"}
     lm = spec.lm.model_dump(mode="json", exclude={"training": {"checkpoint_every_s", *later}, "prompt": True})
-    lm["training"] |= _beyond_defaults(spec.lm.training, later)
+    if spec.lm.kind != "pretrained":
+        lm["training"] |= _beyond_defaults(spec.lm.training, later)
     return {"task": task, "lm": lm, "seed": spec.seed}
 
 

@@ -32,18 +32,22 @@ from arithctl.options import complete_run
 def figures(run: tuple[str, ...], output: Path, formats: str, width: str) -> None:
     """Draw the paper's figure and heatmaps of each RUN and probe family, with the numbers behind them as CSV.
 
-    Two or more runs are also drawn together in the paper's layout, as its figure 2 shows two models.
+    Two or more runs are also drawn together in the paper's layout, as its figure 2 shows two models. Of a group the
+    mean over seeds is drawn, for each combination of the other swept values.
     """
-    from arith_shared.ledger import runs
+    from arith_shared.ledger import groups
     from arith_shared.settings import load_settings
     from arithctl.conclude import figure_data
     from arithctl.connection import open_database
     from arithctl.figures import draw, draw_together
+    from arithctl.means import mean_figures
 
     with open_database(load_settings()) as database:
         with database.reading() as session:
-            found = list(dict.fromkeys(runs.find(session, text).id for text in run))
-        drawn = [figure_data(database, run_id) for run_id in found]
+            found = {one.id: one for one in (groups.find(session, text) for text in run)}
+        drawn = []
+        for name, one in found.items():
+            drawn += mean_figures(database, one) if one.is_group else [figure_data(database, name)]
     chosen = formats.split(",")
     for data in drawn:
         for path in draw(data, output, chosen, width):  # type: ignore[arg-type]

@@ -34,29 +34,30 @@ if TYPE_CHECKING:
     help="Folder for the tables and figures of --wait.",
 )
 def resume(run: str, repair: bool, wait: bool, output: Path) -> None:
-    """Continue a run: what failed or was cancelled is queued again, what succeeded is kept.
+    """Continue a run, or all runs of a group: what failed or was cancelled is queued again, what succeeded is kept.
 
     Hidden states that were deleted to save space are made again if the work that is left reads them.
 
     An embedded run that was interrupted is still active; --wait carries on with it.
     """
-    from arith_shared.ledger import runs
+    from arith_shared.ledger import groups, runs
     from arith_shared.settings import load_settings
     from arithctl.connection import open_database
 
     settings = load_settings()
     with open_database(settings) as database:
         with database.reading() as session:
-            run_id = runs.find(session, run).id
-        damaged = _damaged(settings, database, run_id) if repair else set()
-        with database.transaction() as session:
-            again = runs.resume(session, run_id, damaged)
-            found = runs.find(session, run_id)
-    click.echo(f"{found.id}: {found.state}, units queued again: {again}", err=True)
+            named = groups.find(session, run)
+        for one in named.runs:
+            damaged = _damaged(settings, database, one.id) if repair else set()
+            with database.transaction() as session:
+                again = runs.resume(session, one.id, damaged)
+                found = runs.find(session, one.id)
+            click.echo(f"{found.id}: {found.state}, units queued again: {again}", err=True)
     if wait:
         from arithctl.waiting import wait_for
 
-        wait_for(settings, found.id, output)
+        wait_for(settings, named.id, output)
 
 
 def _damaged(settings: Settings, database: Database, run_id: str) -> set[str]:

@@ -11,41 +11,79 @@ import click
 from arithctl.options import complete_run, json_option
 
 if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from arith_shared.ledger.database import Database
+    from arith_shared.ledger.groups import Named, Overview
     from arith_shared.ledger.views import RunView
     from arith_shared.settings import Settings
+
+#: Runs that `--watch` without a name shows.
+_NEWEST = 20
 
 
 @click.command(epilog="Example:  arithctl status last --watch")
 @click.argument("run", required=False, shell_complete=complete_run)
-@click.option("--watch", "live", is_flag=True, help="Keep showing until the run is over.")
+@click.option("--watch", "live", is_flag=True, help="Keep showing until all is over; Ctrl-C stops looking.")
 @json_option
 def status(run: str | None, live: bool, as_json: bool) -> None:
-    """List the newest runs, or show one: stages, units, rate, ETA, device, last error."""
-    from arith_shared.ledger import runs, views
+    """List the newest runs, or show a run or group: stages, units, rate, ETA, device, last error."""
+    from arith_shared.ledger import groups, views
     from arith_shared.settings import load_settings
     from arithctl.connection import open_database
 
     settings = load_settings()
     with open_database(settings) as database:
-        if run is None:
-            with database.reading() as session:
-                _print_list(views.run_list(session), as_json)
+        if live and not as_json:
+            _watch(database, settings, run)
             return
         with database.reading() as session:
-            view = views.run_view(session, runs.find(session, run).id)
-        if live and not as_json:
-            from rich.console import Console
+            if run is None:
+                _print_list(views.run_list(session), as_json)
+                return
+            named = groups.find(session, run)
+        _print_named(database, named, settings, as_json)
 
-            from arithctl.progress import watch
 
-            view = watch(database, view.id, Console(highlight=False), lambda: None)
-        trouble = _broker_trouble(settings, view)
-        if as_json:
-            click.echo(json.dumps(_as_json(view) | {"broker": trouble}, indent=2))
-        else:
-            _print_run(view)
-            if trouble is not None:
-                click.echo(f"  {trouble}; units in work end, the rest waits until it is back")
+def _print_named(database: Database, named: Named, settings: Settings, as_json: bool) -> None:
+    from arith_shared.ledger import groups, views
+
+    with database.reading() as session:
+        if named.is_group:
+            _print_group(named.id, groups.overview(session, [one.id for one in named.runs]), as_json)
+            return
+        view = views.run_view(session, named.id)
+    trouble = _broker_trouble(settings, view)
+    if as_json:
+        click.echo(json.dumps(_as_json(view) | {"broker": trouble}, indent=2))
+        return
+    _print_run(view)
+    if trouble is not None:
+        click.echo(f"  {trouble}; units in work end, the rest waits until it is back")
+
+
+def _watch(database: Database, settings: Settings, run: str | None) -> None:
+    """Show a run, a group or the newest runs until they are over, or the person has seen enough."""
+    from contextlib import suppress
+
+    from rich.console import Console
+
+    from arith_shared.ledger import groups, views
+    from arithctl.progress import watch
+
+    console = Console(highlight=False)
+    with database.reading() as session:
+        named = groups.find(session, run) if run is not None else None
+    ids = [one.id for one in named.runs] if named else []
+    title = "newest runs" if named is None else named.id if named.is_group else ""
+
+    def wanted(session: Session) -> list[str]:
+        return ids or [row["run"] for row in views.run_list(session, limit=_NEWEST)]
+
+    with suppress(KeyboardInterrupt):
+        watch(database, wanted, console, lambda: None, title=title)
+        if named is not None and not console.is_terminal:
+            _print_named(database, named, settings, False)
 
 
 def _broker_trouble(settings: Settings, view: RunView) -> str | None:
@@ -79,6 +117,7 @@ def _print_list(rows: list[dict[str, Any]], as_json: bool) -> None:
     if not rows:
         click.echo("no runs yet; start one with `arithctl submit RECIPE`")
         return
+    grouped = any(row["group"] for row in rows)
     shown = [
         {
             "run": row["run"],
@@ -89,9 +128,34 @@ def _print_list(rows: list[dict[str, Any]], as_json: bool) -> None:
             "submitted": ago(row["age_s"]),
             "took": human_duration(row["elapsed_s"]),
             "name": row["name"] or "",
+            **({"group": row["group"] or ""} if grouped else {}),
         }
         for row in rows
     ]
+    print_table(shown, list(shown[0]))
+
+
+def _print_group(group: str, rows: list[Overview], as_json: bool) -> None:
+    from arith_shared.analysis.sweep import words
+    from arith_shared.ledger.groups import state_of
+    from arithctl.output import human_duration, print_table
+
+    state = state_of({row.state for row in rows})
+    if as_json:
+        click.echo(json.dumps({"group": group, "state": state, "runs": list(map(asdict, rows))}, indent=2))
+        return
+    over = sum(row.state == "done" for row in rows)
+    shown = [
+        {
+            "run": row.run,
+            "swept": words(row.swept),
+            "state": row.state,
+            "units": f"{row.done}/{row.total}",
+            "took": human_duration(row.elapsed_s),
+        }
+        for row in rows
+    ]
+    click.echo(f"{group}: {state}, {over} of {len(rows)} runs done")
     print_table(shown, list(shown[0]))
 
 

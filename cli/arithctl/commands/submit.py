@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from arithctl.options import complete_recipe
 
-if TYPE_CHECKING:
-    from arith_shared.specs import Spec
-
 #: Where `--wait` puts tables and figures.
 RESULTS = Path("arithctl-results")
 
 
-@click.command(epilog="Example:  arithctl submit tiny-specialized -s probe.families=[ridge] --wait")
+@click.command(
+    epilog="Example:  arithctl submit tiny-specialized -s probe.families=[ridge] --wait\n\n"
+    "Sweep:    arithctl submit tiny-specialized --sweep seed=1,2,3 --wait"
+)
 @click.argument("recipe", shell_complete=complete_recipe)
 @click.option(
     "-s",
@@ -26,6 +25,13 @@ RESULTS = Path("arithctl-results")
     multiple=True,
     metavar="FIELD=VALUE",
     help="Override a field, e.g. probe.mlp.epochs=60; repeatable.",
+)
+@click.option(
+    "--sweep",
+    "sweeps",
+    multiple=True,
+    metavar="FIELD=V,V,...",
+    help="One run for each value, e.g. seed=1,2,3; repeated, for each combination. They make a group.",
 )
 @click.option(
     "--seed", type=click.IntRange(0, 2**63 - 1), help="The seed from which every random choice follows."
@@ -54,6 +60,7 @@ RESULTS = Path("arithctl-results")
 def submit(
     recipe: str,
     overrides: tuple[str, ...],
+    sweeps: tuple[str, ...],
     seed: int | None,
     name: str | None,
     key: str | None,
@@ -69,60 +76,34 @@ def submit(
     """
     from arith_shared.settings import load_settings
     from arithctl import recipes as library
+    from arithctl.plans import print_plan, print_sweep
     from arithctl.pretrained import settle
-    from arithctl.submission import new_run
+    from arithctl.submission import new_group, new_run
+    from arithctl.sweeps import expand, parse_sweep
 
     found = library.load(recipe)
-    spec = settle(found.resolve([library.parse_override(text) for text in overrides], seed))
+    fixed = [library.parse_override(text) for text in overrides]
+    members = expand(found, fixed, seed, [parse_sweep(text) for text in sweeps]) if sweeps else []
+    spec = settle(found.resolve(fixed, seed)) if not sweeps else members[0].spec
     if dry_run:
-        _print_plan(spec, as_json)
+        print_sweep(members, as_json) if sweeps else print_plan(spec, as_json)
         return
     settings = load_settings()
     if settings.mode == "compose":
         click.echo(settings.reason, err=True)
-    run_id = new_run(settings, spec, recipe=found.name, name=name, key=key)
+    if sweeps:
+        made, runs = new_group(settings, members, recipe=found.name, name=name, key=key)
+        facts = {"group": made, "runs": runs}
+    else:
+        made = new_run(settings, spec, recipe=found.name, name=name, key=key)
+        facts = {"run": made}
     if as_json:
-        click.echo(json.dumps({"run": run_id}))
+        click.echo(json.dumps(facts))
     if wait:
         from arithctl.waiting import wait_for
 
-        wait_for(settings, run_id, output, quiet=as_json)
+        wait_for(settings, made, output, quiet=as_json)
     elif not as_json:
-        click.echo(run_id)
+        click.echo(made)
         if settings.embedded:
-            click.echo(f"nothing works on it yet: `arithctl resume {run_id} --wait` does", err=True)
-
-
-def _print_plan(spec: Spec, as_json: bool) -> None:
-    import yaml
-
-    from arith_shared.ledger.rounds import layer_groups
-    from arithctl.forecast import as_rows, forecast, peak_bytes, states_bytes
-    from arithctl.output import human_bytes, human_duration, print_table
-
-    stages = forecast(spec)
-    resolved = spec.model_dump(mode="json")
-    if as_json:
-        click.echo(json.dumps({"spec": resolved, "forecast": as_rows(stages)}, indent=2))
-        return
-    click.echo(yaml.safe_dump(resolved, sort_keys=False).rstrip())
-    rows = [
-        {
-            "stage": stage.stage,
-            "units": stage.units,
-            "FLOPs": f"{stage.flops:.2e}",
-            "disk": human_bytes(stage.size_bytes),
-            "time here": human_duration(stage.seconds),
-        }
-        for stage in stages
-    ]
-    click.echo()
-    print_table(
-        rows, list(rows[0]), title="Forecast (time: this machine's processor, to a factor of about two)"
-    )
-    if not spec.extract.keep_states:
-        rounds = len(layer_groups(spec))
-        click.echo(
-            f"Hidden states: {human_bytes(states_bytes(spec))} in {rounds} round{'s' * (rounds > 1)} of layers, each "
-            f"deleted once probed: {human_bytes(peak_bytes(spec))} lie on the disk at one time."
-        )
+            click.echo(f"nothing works on it yet: `arithctl resume {made} --wait` does", err=True)

@@ -30,7 +30,7 @@ class Engine:
         self._settings, self._database = settings, database
         self._stopping = threading.Event()
         self._stack = ExitStack()
-        self._started = False
+        self._started = self._elsewhere = False
         self.workers = Workers(settings, slots(usable_cores()))
 
     def ensure_started(self) -> None:
@@ -43,8 +43,9 @@ class Engine:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._stack.close()
+            self._elsewhere = True
             return
-        self._started = True
+        self._started, self._elsewhere = True, False
         server = broker.start(self._settings.broker_socket, self._settings.home / "logs" / "broker.log")
         self._stack.callback(processes.stop, server, 5.0)
         self.workers.start()
@@ -53,6 +54,11 @@ class Engine:
         ticker.start()
         self._stack.callback(ticker.join)
         self._stack.callback(self._stopping.set)
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether another process was the engine of this folder when this one last tried to start."""
+        return self._elsewhere
 
     def __enter__(self) -> Engine:
         return self

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+#: Of a group: a mean over seeds, its interval over runs, of how many runs it is, and how many have the row.
+_MEAN = ("mean", "ci_low", "ci_high", "runs", "runs_asked")
+
 #: Columns of each result table, in the order in which they are written.
 COLUMNS: dict[str, tuple[str, ...]] = {
     "summary": ("run", "name", "value", "ci_low", "ci_high", "n"),
@@ -29,6 +32,23 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "given",
         "status",
     ),
+    "mean summary": ("group", "condition", "name", *_MEAN),
+    "mean scores": (
+        "group",
+        "condition",
+        "layer",
+        "position",
+        "token",
+        "variable",
+        "family",
+        "metric",
+        *_MEAN,
+        "ceiling",
+        "given",
+        "n_train",
+        "n_eval",
+    ),
+    "mean emergence": ("group", "condition", "variable", "family", "threshold", *_MEAN),
     "claims": ("run", "claim", "source", "measured", "ci_low", "ci_high", "verdict", "why"),
     "differences": (
         "run",
@@ -68,9 +88,9 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 ColumnType = Literal["text", "integer", "real", "flag"]
 
 _TYPED: dict[ColumnType, str] = {
-    "text": "run baseline name token variable family metric status claim source verdict why",
-    "integer": "layer baseline_layer position n baseline_n n_train n_eval offset_from_own_equation",
-    "real": "value baseline_value difference ci_low ci_high ceiling control threshold measured",
+    "text": "run group condition baseline name token variable family metric status claim source verdict why",
+    "integer": "runs runs_asked layer baseline_layer position n baseline_n n_train n_eval offset_from_own_equation",
+    "real": "mean value baseline_value difference ci_low ci_high ceiling control threshold measured",
     "flag": "given paired",
 }
 

@@ -52,7 +52,7 @@ class Batches:
         Raises SpecError when not even one text fits into `batch_tokens`.
         """
         # The last token of a text is read by nobody, but counts.
-        self._texts, self._longest = len(texts.ids), texts.ids.shape[1] + (branching is None)
+        self._texts, self._longest = len(texts.ids), int(texts.ids.shape[1]) + (branching is None)
         self._branching = branching
         self._per_step = batch_tokens // self._longest
         if not self._per_step:

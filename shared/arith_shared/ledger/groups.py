@@ -5,17 +5,18 @@ A group is nothing but a name that its runs share, so it has no state of its own
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from arith_shared import keys
 from arith_shared.errors import RunNotFoundError, UserError
 from arith_shared.ledger import runs
-from arith_shared.ledger.tables import Run
+from arith_shared.ledger.clock import now
+from arith_shared.ledger.tables import Run, Stage
 from arith_shared.specs import Spec
 
 #: What the id of a group begins with.
@@ -37,6 +38,18 @@ class Named:
     id: str
     runs: tuple[Run, ...]
     is_group: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """A run in one line: its state, the values in which it differs from its group, units done and known of."""
+
+    run: str
+    state: str
+    swept: Mapping[str, Any]
+    done: int
+    total: int
+    elapsed_s: float
 
 
 def submit(
@@ -113,6 +126,28 @@ def find(session: Session, text: str) -> Named:
 def find_all(session: Session, texts: Iterable[str]) -> list[Run]:
     """Every run that the names stand for, each once: a group stands for all of its runs."""
     return list({run.id: run for text in texts for run in find(session, text).runs}.values())
+
+
+def overview(session: Session, run_ids: Sequence[str]) -> list[Overview]:
+    """How far each run is, in the order given: one query, however many there are."""
+    done, total = func.sum(Stage.done), func.sum(Stage.total)
+    took = func.coalesce(Run.ended_at, now()) - Run.created_at
+    query = (
+        select(Run.id, Run.state, Run.swept, done, total, took)
+        .join(Stage, Stage.run_id == Run.id)
+        .where(Run.id.in_(run_ids))
+        .group_by(Run.id)
+    )
+    found = {row[0]: Overview(*row) for row in session.execute(query)}
+    return [found[run] for run in run_ids if run in found]
+
+
+def state_of(states: Collection[str]) -> str:
+    """A group's state in one word: active until all its runs are over, done if all of them are."""
+    for state in ("active", "cancelling", "failed", "cancelled"):
+        if state in states:
+            return state
+    return "done"
 
 
 def _group(session: Session, group: str) -> Named:

@@ -102,6 +102,7 @@ def run_list(
             "reused": reused,
             "age_s": age,
             "elapsed_s": elapsed,
+            "group": run.group_id,
         }
         for run, _, done, total, reused, stage, age, elapsed in session.execute(query)
     ]
@@ -225,3 +226,9 @@ def failures(session: Session, run_id: str) -> Sequence[tuple[Attempt, str, str]
         .order_by(Attempt.ended_at)
     )
     return [row for row in session.execute(query)]
+
+
+def last_events(session: Session, run_ids: Sequence[str], limit: int) -> Sequence[Event]:
+    """The newest events of some runs, oldest first."""
+    query = select(Event).where(Event.run_id.in_(run_ids)).order_by(Event.id.desc()).limit(limit)
+    return session.scalars(query).all()[::-1]

@@ -12,6 +12,7 @@ from arith_shared.ledger.views import RunView, StageView
 from arith_shared.testing import fresh_database, small_spec
 from arithctl import progress, provenance
 from arithctl.errors import Failure
+from arithctl.snapshot import Snapshot
 from arithctl.waiting import _failure
 
 
@@ -57,8 +58,8 @@ def cancelled_while_watched(home, monkeypatch):
 
     def show(**console) -> str:
         out = io.StringIO()
-        view = progress.watch(database, run_id, Console(file=out, width=100, **console), cancel)
-        assert view.state == "cancelled"
+        shown = progress.watch(database, lambda _: [run_id], Console(file=out, width=100, **console), cancel)
+        assert [run.state for run in shown.runs] == ["cancelled"]
         return out.getvalue()
 
     yield show
@@ -80,12 +81,16 @@ def test_a_stage_that_goes_on_is_not_repeated_with_every_look():
     out = io.StringIO()
     lines = progress._Lines(Console(file=out, width=200))
     for done in range(3):
-        lines.update(_view(stage(done=done)))
-    lines.update(_view(stage(done=4, state="done", running=0, eta_s=None)))
+        lines.update(_snapshot(_view(stage(done=done))))
+    lines.update(_snapshot(_view(stage(done=4, state="done", running=0, eta_s=None))))
     assert [line.split()[:2] for line in out.getvalue().splitlines()] == [
         ["train", "open"],
         ["train", "done"],
     ]
+
+
+def _snapshot(*views: RunView) -> Snapshot:
+    return Snapshot([], views, [], [])
 
 
 def _view(*stages: StageView, **changes) -> RunView:
