@@ -55,6 +55,10 @@ FIELDS: dict[str, tuple[Any, set[str]]] = {
     "lm.training.final_lr_fraction": (0.1, {TRAIN}),
     "lm.training.clip": (2.0, {TRAIN}),
     "lm.training.loss": ("sequence", {TRAIN}),
+    "lm.training.questions": ("all", {TRAIN}),
+    # A course excludes a schedule with an end, so it has a test of its own.
+    "lm.training.course": ([], NOTHING),
+    "lm.training.lesson_accuracy": (0.9, {TRAIN}),
     "lm.training.precision": ("float32", {TRAIN}),
     # When and on what the validation accuracy is measured decides where training stops, and is in its log.
     "lm.training.evaluate_every": (5, {TRAIN}),
@@ -158,6 +162,13 @@ def test_keys_do_not_depend_on_the_order_in_which_values_are_given():
     assert text == '{"a":{"c":"\\u00e4","d":null},"b":[1,2.5]}'
     with pytest.raises(ValueError, match="not JSON compliant"):
         keys.canonical_json(float("nan"))
+
+
+def test_a_course_enters_the_key_of_the_training_alone():
+    constant = {"lm": {"training": {"final_lr_fraction": 1.0}}}
+    before = all_keys(parse_spec(constant))
+    after = all_keys(parse_spec(apply_overrides(constant, [("lm.training.course", ["numbers", "deep"])])))
+    assert {name for name in before if before[name] != after[name]} == {TRAIN}
 
 
 def test_a_key_is_the_beginning_of_a_sha256_in_hexadecimal():
