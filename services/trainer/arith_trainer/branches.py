@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from arith_shared.problems.questions import Asked
+from arith_shared.problems import Encoded
 from arith_trainer.joined import NO_LOSS, Texts, learnt_tokens
 
 
@@ -44,27 +44,29 @@ class Branching:
         return positions, (same | stem & (place < length[:, None])[:, None, :])[:, None]
 
 
-def branch(asked: Sequence[Asked], question_tokens: int) -> tuple[Texts, Branching]:
+def branch(
+    asked: Sequence[Encoded], there: NDArray[np.bool_], question_tokens: int
+) -> tuple[Texts, Branching]:
     """Rows of a definition and its questions; the last `question_tokens` of a question are its branch's own.
 
-    Loss is on output and end of the branches whose question is owned. Where a definition is shorter than the longest
-    of all, its padding follows it; positions of padding stay below the longest text's.
+    Loss is on output and end of the branches that are `there`, bool[B, P]. A definition shorter than the longest of
+    all is followed by its padding; positions of padding stay below the longest text's.
     """
-    first = asked[0].encoded
+    first = asked[0]
     definition = first.question_length - question_tokens
     width = int(definition.max(initial=0))
-    tokens = max(int((each.encoded.length - definition).max(initial=1)) for each in asked) - 1
+    tokens = max(int((each.length - definition).max(initial=1)) for each in asked) - 1
     ids, labels = np.zeros((2, len(definition), width + len(asked) * tokens), np.int64)
     labels += NO_LOSS
     stem = np.arange(width)
     ids[:, :width] = np.where(stem < definition[:, None], first.ids[:, :width], 0)
     for number, each in enumerate(asked):
         own = slice(width + number * tokens, width + (number + 1) * tokens)
-        learnt = learnt_tokens(each.encoded, whole_text=False) & each.owned[:, None]
+        learnt = learnt_tokens(each, whole_text=False) & there[number][:, None]
         wanted = np.pad(
-            np.where(learnt, each.encoded.ids, NO_LOSS), ((0, 0), (0, tokens + 1)), constant_values=NO_LOSS
+            np.where(learnt, each.ids, NO_LOSS), ((0, 0), (0, tokens + 1)), constant_values=NO_LOSS
         )
-        read = np.pad(each.encoded.ids, ((0, 0), (0, tokens + 1)))
+        read = np.pad(each.ids, ((0, 0), (0, tokens + 1)))
         place = definition[:, None] + np.arange(tokens)
         ids[:, own] = np.take_along_axis(read, place, axis=1)
         labels[:, own] = np.take_along_axis(wanted, place + 1, axis=1)

@@ -14,6 +14,7 @@ from arith_shared.problems import (
     every_question,
     lesson_distribution,
     sample,
+    sample_definitions,
 )
 from arith_trainer.batches import Batches
 from arith_trainer.branches import branch
@@ -52,7 +53,6 @@ def _lesson(
 
 
 def _batches(spec: Spec, options: TrainingSpec, name: str, part: Distribution, per_text: int) -> Batches:
-    problems = sample(part, "train", 0, options.problems, spec.seed)
     make = partial(
         Batches,
         batch_tokens=options.batch_tokens,
@@ -61,9 +61,11 @@ def _batches(spec: Spec, options: TrainingSpec, name: str, part: Distribution, p
         seed=spec.seed if name == "all" else derive_seed(spec.seed, "lesson", name),
     )
     if options.questions == "all":
-        asked = every_question(problems, part, "train", spec.task.chain)
+        definitions = sample_definitions(part, "train", options.problems, spec.seed)
         # The name, and how a question ends: every sign is a token.
-        texts, branching = branch(asked, 1 + len(spec.task.question))
+        own = 1 + len(spec.task.question)
+        texts, branching = branch(*every_question(definitions, part, spec.task.chain), own)
         return make(texts, branching=branching)
+    problems = sample(part, "train", 0, options.problems, spec.seed)
     encoded = encode(problems, part, spec.task.chain)
     return make(solved_texts(encoded, whole_text=options.loss == "sequence", problems_per_text=per_text))

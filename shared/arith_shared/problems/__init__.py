@@ -12,7 +12,7 @@ from arith_shared.problems.distributions import (
 from arith_shared.problems.grammar import LAYOUTS, Formula, Layout, Token, question_tokens
 from arith_shared.problems.lessons import LESSONS, Lesson, lesson_distribution
 from arith_shared.problems.prompts import POOL, Line, Spacing, demonstrations, lines
-from arith_shared.problems.questions import Asked, every_question
+from arith_shared.problems.questions import every_question, sample_definitions
 from arith_shared.problems.sampling import Problems, sample
 from arith_shared.problems.splits import Split
 from arith_shared.problems.text import Encoded, encode, last_tokens, longest_text, texts
@@ -22,7 +22,6 @@ __all__ = [
     "LAYOUTS",
     "LESSONS",
     "POOL",
-    "Asked",
     "ChainStyle",
     "Distribution",
     "Encoded",
@@ -52,5 +51,6 @@ __all__ = [
     "probed_tokens",
     "question_tokens",
     "sample",
+    "sample_definitions",
     "texts",
 ]

@@ -2,49 +2,74 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from arith_shared.errors import SpecError
 from arith_shared.problems.chains import ChainStyle
 from arith_shared.problems.distributions import Distribution
 from arith_shared.problems.rendering import Shape
-from arith_shared.problems.sampling import Problems
-from arith_shared.problems.splits import Split, TextHash
+from arith_shared.problems.sampling import Problems, joined, sample
+from arith_shared.problems.splits import Split, TextHash, share
 from arith_shared.problems.text import Encoded, encode
 
+#: Draws at a time; what is drawn does not depend on it.
+_BLOCK = 65_536
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Asked:
-    """Problems with another variable asked for."""
 
-    encoded: Encoded
-    #: bool[problem]: whether there is that variable, and `split` owns the text that asks for it.
-    owned: NDArray[np.bool_]
+def asking(distribution: Distribution, variable: int) -> Distribution:
+    """The same layouts with `variable` asked for, where they have it; else with their own question."""
+    layouts = tuple(
+        replace(layout, question=variable) if variable < len(layout.variables) else layout
+        for layout in distribution.layouts
+    )
+    return replace(distribution, layouts=layouts)
+
+
+def sample_definitions(distribution: Distribution, split: Split, count: int, seed: int) -> Problems:
+    """`count` problems of which `split` owns the text of every question: all can be asked, and none is of two splits.
+
+    Texts go to splits one by one, so a definition of three variables is kept in a quarter of the cases in `train`.
+    Drawing such layouts so much more often leaves their shares as they are in `distribution`.
+    """
+    variables = np.array([len(layout.variables) for layout in distribution.layouts])
+    weights = distribution.weights / share(split) ** (variables - 1)
+    weights /= weights.sum()
+    weights.flags.writeable = False
+    drawn = replace(distribution, weights=weights)
+    shape = Shape.of(drawn.layouts)
+    hashes = [TextHash.of(asking(drawn, variable).layouts, shape) for variable in range(shape.variables)]
+    found, start = [sample(drawn, split, 0, 0, seed)], 0
+    while (missing := count - sum(map(len, found))) > 0:
+        if start and len(found) == 1:
+            raise SpecError(
+                f"lm.training.questions: expected definitions of which {split} owns every question, found none in "
+                f"{start:,} draws; raise task.names or task.max_number, or set it to one"
+            )
+        block = sample(drawn, split, start, _BLOCK, seed)
+        kept = block[_all_owned(block, hashes, split)]
+        found += [kept[:missing]] if len(kept) else []
+        start += _BLOCK
+    return joined(found)
 
 
 def every_question(
-    problems: Problems, distribution: Distribution, split: Split, chain: ChainStyle = "none"
-) -> list[Asked]:
-    """For each variable that a layout may have, the problems with it asked for; a question is never of two splits.
+    problems: Problems, distribution: Distribution, chain: ChainStyle = "none"
+) -> tuple[list[Encoded], NDArray[np.bool_]]:
+    """For each variable the texts that ask for it, and bool[variable, problem]: whether the problem has it.
 
-    Owned is the question that was drawn, and each other one in as many cases as the split owns texts: half in
-    `train`. A layout without the variable asks its own question, unowned.
+    A problem without the variable asks its own question there.
     """
-    shape = Shape.of(distribution.layouts)
-    variables = np.array([len(layout.variables) for layout in distribution.layouts])
+    counts = np.array([len(layout.variables) for layout in distribution.layouts])
+    variables = np.arange(counts.max())
+    texts = [encode(problems, asking(distribution, int(variable)), chain) for variable in variables]
+    return texts, variables[:, None] < counts[problems.layout]
+
+
+def _all_owned(problems: Problems, hashes: list[TextHash], split: Split) -> NDArray[np.bool_]:
     parts = (problems.numbers.T, problems.operators.T, problems.names.T)
-    found = []
-    for variable in range(shape.variables):
-        asking = replace(
-            distribution,
-            layouts=tuple(
-                replace(layout, question=variable) if variable < len(layout.variables) else layout
-                for layout in distribution.layouts
-            ),
-        )
-        owned = TextHash.of(asking.layouts, shape).owned(split, problems.layout, *parts)
-        owned &= variable < variables[problems.layout]
-        found.append(Asked(encode(problems, asking, chain), owned))
-    return found
+    owned = [each.owned(split, problems.layout, *parts) for each in hashes]
+    every: NDArray[np.bool_] = np.logical_and.reduce(owned)
+    return every

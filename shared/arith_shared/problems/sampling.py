@@ -17,6 +17,7 @@ unrestricted) and the split owns its text.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 
@@ -95,6 +96,11 @@ def sample(distribution: Distribution, split: Split, start: int, count: int, see
     # One block at least, so that no problems have the right shape too.
     starts = range(start, end, _BLOCK) or [start]
     blocks = [sampler.block(split, key, np.arange(first, min(first + _BLOCK, end))) for first in starts]
+    return joined(blocks)
+
+
+def joined(blocks: Sequence[Problems]) -> Problems:
+    """Blocks of problems one after the other, at least one."""
     return Problems(*(np.concatenate([getattr(block, name) for block in blocks]) for name in _FIELDS))
 
 

@@ -38,6 +38,13 @@ _RESIDUES: dict[Split, tuple[int, int]] = {
 #: The residue is the hash's top four bits.
 _RESIDUE_SHIFT = np.uint64(60)
 
+
+def share(split: Split) -> float:
+    """The share of texts that `split` owns."""
+    first, end = _RESIDUES[split]
+    return (end - first) / 16
+
+
 #: Ids as if every name and number were in use: a text's hash must not depend on the range of its run.
 _CODES = Vocabulary(max_number=999, names=26)
 

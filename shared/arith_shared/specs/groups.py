@@ -123,8 +123,8 @@ class TrainingSpec(Frozen):
     loss: Literal["answer", "sequence"] = "answer"
     """Tokens that carry loss: answer and EOS, or every token (gap m)."""
     questions: Literal["one", "all"] = "one"
-    """Which variables are asked for: the one of the layout, or each, of one definition in one step. A question whose
-    text another split owns is left out."""
+    """Which variables are asked for: the one of the layout, or each, of one definition in one step. Then only
+    definitions are used of which the training split owns every question."""
     course: tuple[Lesson, ...] = ()
     """Lessons before the whole training set, each of up to `problems` draws: look-up alone, sums that need no other
     formula, and all with the deeper ones more often."""

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from arith_model.transformer import build_for
-from arith_shared.problems import encode, every_question, general_distribution, sample, texts
+from arith_shared.problems import every_question, general_distribution, sample, sample_definitions, texts
 from arith_trainer.batches import Batch, Batches
 from arith_trainer.branches import branch
 from arith_trainer.joined import NO_LOSS
@@ -16,13 +16,13 @@ from arith_trainer.loop import batch_loss
 GENERAL = {"training": "general", "max_number": 9, "names": 5, "layout": "eq1"}
 
 
-def separately(asked):
-    """The owned questions, each as a text of its own, with loss on output and end."""
+def separately(asked, there):
+    """The questions, each as a text of its own, with loss on output and end."""
     rows = []
-    for each in asked:
-        for problem in np.flatnonzero(each.owned):
-            length, question = int(each.encoded.length[problem]), int(each.encoded.question_length[problem])
-            ids = each.encoded.ids[problem, :length].tolist()
+    for each, has in zip(asked, there, strict=True):
+        for problem in np.flatnonzero(has):
+            length, question = int(each.length[problem]), int(each.question_length[problem])
+            ids = each.ids[problem, :length].tolist()
             rows.append((ids[:-1], [NO_LOSS] * (question - 1) + ids[question:]))
     return rows
 
@@ -31,16 +31,16 @@ def separately(asked):
 def test_loss_and_gradient_are_those_of_texts_of_their_own(spec_with, chain, question):
     spec = spec_with(task=GENERAL | {"chain": chain, "question": question}, lm={"dropout": 0.0})
     distribution = spec.task.training_distribution()
-    problems = sample(distribution, "train", 0, 40, 3)
-    asked = every_question(problems, distribution, "train", chain)
-    rows, branching = branch(asked, 1 + len(question))
+    problems = sample_definitions(distribution, "train", 40, 3)
+    asked, there = every_question(problems, distribution, chain)
+    rows, branching = branch(asked, there, 1 + len(question))
     batch = Batches(rows, batch_tokens=10_000, epochs=1, seed=0, branching=branching)[0]
     model = build_for(spec).eval()
     together = batch_loss(model, batch)
     together.backward()
     found = [weight.grad.clone() for weight in model.parameters() if weight.requires_grad]
     model.zero_grad()
-    own = separately(asked)
+    own = separately(asked, there)
     learnt = sum(label != NO_LOSS for _, labels in own for label in labels)
     assert learnt == int((batch.labels != NO_LOSS).sum())
     apart = torch.zeros(())
@@ -54,48 +54,53 @@ def test_loss_and_gradient_are_those_of_texts_of_their_own(spec_with, chain, que
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-6)
 
 
-def test_every_question_is_answered_as_its_own_layout_answers_it():
+def test_every_question_is_answered_with_the_value_of_its_variable():
     distribution = general_distribution(max_number=9, names=5)
-    problems = sample(distribution, "train", 0, 300, 1)
+    problems = sample_definitions(distribution, "train", 300, 1)
     vocabulary = distribution.vocabulary
-    for variable, each in enumerate(every_question(problems, distribution, "train")):
-        for problem in np.flatnonzero(each.owned):
-            row, end = each.encoded.ids[problem], int(each.encoded.length[problem])
+    asked, there = every_question(problems, distribution)
+    for variable, (each, has) in enumerate(zip(asked, there, strict=True)):
+        for problem in np.flatnonzero(has):
+            row, end = each.ids[problem], int(each.length[problem])
             assert row[end - 2] == vocabulary.numbers[problems.values[problem, variable]]
-            assert (
-                row[each.encoded.question_length[problem] - 2]
-                == vocabulary.first_name + problems.names[problem, variable]
-            )
+            name = row[each.question_length[problem] - 2]
+            assert name == vocabulary.first_name + problems.names[problem, variable]
 
 
-def test_a_question_is_asked_where_the_split_owns_its_text_and_the_drawn_one_always():
+def test_no_question_of_a_training_definition_is_a_text_of_another_split():
+    distribution = general_distribution(max_number=3, names=3)
+    problems = sample_definitions(distribution, "train", 3_000, 1)
+    asked, there = every_question(problems, distribution)
+    found = set()
+    for each, has in zip(asked, there, strict=True):
+        for row, length in zip(each.ids[has], each.question_length[has], strict=True):
+            found.add(spelt(row[:length], distribution))
+    for split in ("valid", "test", "probe"):
+        others = {question for question, _ in texts(sample(distribution, split, 0, 3_000, 2), distribution)}
+        assert not found & others
+    own = {question for question, _ in texts(sample(distribution, "train", 0, 3_000, 2), distribution)}
+    assert found & own
+
+
+def test_layouts_are_as_frequent_among_definitions_as_in_their_distribution():
+    distribution = general_distribution(max_number=9, names=25)
+    problems = sample_definitions(distribution, "train", 20_000, 5)
+    counts = np.array([len(layout.variables) for layout in distribution.layouts])
+    for variables in (1, 2, 3):
+        expected = distribution.weights[counts == variables].sum()
+        found = (counts[problems.layout] == variables).mean()
+        assert found == pytest.approx(expected, abs=0.015)
+
+
+def test_definitions_are_the_same_however_many_are_wanted():
     distribution = general_distribution(max_number=9, names=5)
-    problems = sample(distribution, "train", 0, 2_000, 1)
-    asked = every_question(problems, distribution, "train")
-    drawn = np.array([layout.question for layout in distribution.layouts])[problems.layout]
-    assert all(asked[variable].owned[problem] for problem, variable in enumerate(drawn))
-    there = np.array([len(layout.variables) for layout in distribution.layouts])[problems.layout]
-    others = sum(int(each.owned.sum()) for each in asked) - len(problems)
-    assert others / (there - 1).sum() == pytest.approx(0.5, abs=0.03)
-    # No text of them is drawn for another split.
-    held_out = {question for question, _ in texts(sample(distribution, "valid", 0, 3_000, 2), distribution)}
-    for each in asked:
-        for problem in np.flatnonzero(each.owned):
-            length = int(each.encoded.question_length[problem])
-            assert spelt(each.encoded.ids[problem, :length], distribution) not in held_out
+    few, many = (sample_definitions(distribution, "train", count, 1) for count in (50, 30_000))
+    assert len(few) == 50
+    assert len(many) == 30_000
+    np.testing.assert_array_equal(many.numbers[:50], few.numbers)
 
 
 def spelt(ids, distribution):
+    """The text as `texts` writes it; a test that compares with it sees equal texts elsewhere."""
     signs = {",": ", ", ";": "; "}
-    words = [distribution.vocabulary.tokens[token] for token in ids]
-    return "".join(signs.get(word, word) for word in words)
-
-
-def test_held_out_texts_are_spelt_the_way_they_are_compared():
-    distribution = general_distribution(max_number=9, names=5)
-    problems = sample(distribution, "valid", 0, 50, 2)
-    encoded = encode(problems, distribution)
-    expected = [question for question, _ in texts(problems, distribution)]
-    assert [
-        spelt(row[:n], distribution) for row, n in zip(encoded.ids, encoded.question_length, strict=True)
-    ] == expected
+    return "".join(signs.get(word, word) for word in (distribution.vocabulary.tokens[token] for token in ids))
