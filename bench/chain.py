@@ -24,7 +24,7 @@ from bench.command import Options, main
 from bench.machine import Machine
 from bench.race import OURS, Contestant, race
 from bench.report import Report, Table, at_least, at_most, lap_rows, ratio
-from bench.shards import extract_shard, peak_memory, small_spec, untrained_lm
+from bench.shards import extract_shard, multiplied_weights, peak_memory, small_spec, untrained_lm
 
 PLAIN, SHARED = "generate", "generate, prefix read once"
 TTT = "generate, prefix read once, a file per problem and layer"
@@ -128,11 +128,7 @@ class Peers:
 
     def flops(self) -> float:
         """FLOPs per problem: 2 per weight and token of question and output; embeddings are looked up."""
-        model = self._open().model
-        weights = (
-            sum(value.numel() for value in model.parameters()) - model.get_input_embeddings().weight.numel()
-        )
-        return 2.0 * float(weights) * float(self._texts().length[0])
+        return 2.0 * multiplied_weights(self._open().model) * float(self._texts().length[0])
 
     def _open(self) -> Lm:
         return open_lm(self.lm, self.spec, "trained")

@@ -23,7 +23,7 @@ from bench.command import Options, main
 from bench.machine import Machine, installed
 from bench.race import OURS, Contestant, race
 from bench.report import Report, Table, at_least, lap_rows, not_measured, ratio
-from bench.shards import extract_shard, small_spec, untrained_lm
+from bench.shards import extract_shard, multiplied_weights, small_spec, untrained_lm
 
 BARE, MEMMAP = "bare forward, nothing kept", "npy memmap"
 DATASETS, ELK = "datasets, Array2D (as SAELens)", "one problem at a time, Arrow int16 (as elk)"
@@ -149,11 +149,7 @@ class Ways:
 
     def flops(self) -> float:
         """FLOPs per problem."""
-        model = open_lm(self.lm, self.spec, "trained").model
-        weights = (
-            sum(value.numel() for value in model.parameters()) - model.get_input_embeddings().weight.numel()
-        )
-        return 2.0 * float(weights) * self._ids().shape[1]
+        return 2.0 * multiplied_weights(open_lm(self.lm, self.spec, "trained").model) * self._ids().shape[1]
 
     def apart(self, ours: Path) -> float:
         """How far our stored states are from those in the memmap, which `memmap` has written."""

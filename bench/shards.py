@@ -8,8 +8,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from transformers import PreTrainedModel
+
 from arith_extractor.handler import handle
-from arith_model.tokenizer import build_tokenizer, save_tokenizer
+from arith_model.tokenizer import save_tokenizer, tokenizer_for
 from arith_model.transformer import build_for, save_model
 from arith_shared.specs import Spec, parse_spec
 from arith_shared.work import Artifact, Context, Unit
@@ -27,12 +29,14 @@ def untrained_lm(spec: Spec, folder: Path) -> Artifact:
     """The spec's LM before training, as the trainer would leave it: what it says does not matter to its speed."""
     folder.mkdir()
     save_model(build_for(spec), folder)
-    vocabulary = spec.task.training_distribution().vocabulary
-    tokenizer = build_tokenizer(
-        vocabulary, line_ends=spec.lm.kind == "mistral", digits=spec.task.number_tokens == "digit"
-    )
-    save_tokenizer(tokenizer, folder)
+    save_tokenizer(tokenizer_for(spec), folder)
     return Artifact("lm", "model", folder, f"digest of {folder}", {})
+
+
+def multiplied_weights(model: PreTrainedModel) -> float:
+    """Weights that a token is multiplied with: its embedding is looked up."""
+    looked_up = model.get_input_embeddings().weight.numel()
+    return float(sum(value.numel() for value in model.parameters()) - looked_up)
 
 
 def extract_shard(spec: Spec, lm: Artifact, folder: Path, number: int = 0) -> None:

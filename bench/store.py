@@ -52,35 +52,33 @@ def measure(options: Options, machine: Machine) -> Report:
             Table("Size"),
         )
         payload = {layout.name: 2 * layout.problems * layers * POSITIONS * width for layout in layouts}
-        for threads in options.threads[:1]:
-            laps = race(
-                [Contestant(a.name, a.write, payload[a.name] / 1e6) for a in layouts], options.rounds, threads
+        threads = options.threads[0]
+        laps = race(
+            [Contestant(a.name, a.write, payload[a.name] / 1e6) for a in layouts], options.rounds, threads
+        )
+        floor = 1e-3 / machine["disk_write_cached_gb_per_s"]
+        writing.rows += lap_rows(laps, "MB", threads, floor)
+        column = {a.name: 2 * a.problems * width for a in layouts}
+        repeat = 5
+        reads = [
+            Contestant(a.name, _repeated(a.read, repeat, layers), repeat * column[a.name] / 1e6)
+            for a in layouts
+        ]
+        reads += [
+            Contestant(f"{a.name}, {BITS}", _repeated(a.bits, repeat, layers), repeat * column[a.name] / 1e6)
+            for a in layouts
+            if a.bits is not None
+        ]
+        read_laps = race(reads, options.rounds, threads)
+        reading.rows += lap_rows(read_laps, "MB", threads, 1e-3 / machine["disk_read_cached_gb_per_s"])
+        report.targets.append(
+            at_least(
+                "reading one (layer, position): CPU time of fixed-size lists / ours",
+                5,
+                ratio(read_laps, LISTS),
+                WHY,
             )
-            floor = 1e-3 / machine["disk_write_cached_gb_per_s"]
-            writing.rows += lap_rows(laps, "MB", threads, floor)
-            column = {a.name: 2 * a.problems * width for a in layouts}
-            repeat = 5
-            reads = [
-                Contestant(a.name, _repeated(a.read, repeat, layers), repeat * column[a.name] / 1e6)
-                for a in layouts
-            ]
-            reads += [
-                Contestant(
-                    f"{a.name}, {BITS}", _repeated(a.bits, repeat, layers), repeat * column[a.name] / 1e6
-                )
-                for a in layouts
-                if a.bits is not None
-            ]
-            read_laps = race(reads, options.rounds, threads)
-            reading.rows += lap_rows(read_laps, "MB", threads, 1e-3 / machine["disk_read_cached_gb_per_s"])
-            report.targets.append(
-                at_least(
-                    "reading one (layer, position): CPU time of fixed-size lists / ours",
-                    5,
-                    ratio(read_laps, LISTS),
-                    WHY,
-                )
-            )
+        )
         for layout in layouts:
             _check(layout, states)
             sizes.rows.append(_size(layout, payload[layout.name], column[layout.name]))

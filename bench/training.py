@@ -25,7 +25,7 @@ from bench.command import Options, main
 from bench.machine import Machine, installed
 from bench.race import OURS, Contestant, Timing, cpu_seconds, race
 from bench.report import Report, Table, at_least, lap_rows, not_measured, ratio
-from bench.shards import small_spec
+from bench.shards import multiplied_weights, small_spec
 
 TRAINER, LOOP = "transformers Trainer", "bare loop (as nanoGPT)"
 IGNORE = -100
@@ -137,9 +137,8 @@ class Ways:
     def flops_per_token(self) -> float:
         """6 per weight: embeddings are looked up, and do not count."""
         model = build_for(self.spec)
-        looked_up = {id(model.get_input_embeddings().weight), id(model.model.decoder.embed_positions.weight)}
-        weights = sum(value.numel() for value in model.parameters() if id(value) not in looked_up)
-        return 6.0 * float(weights)
+        positions = int(model.model.decoder.embed_positions.weight.numel())
+        return 6.0 * (multiplied_weights(model) - positions)
 
     def ours(self) -> Timing:
         """The trainer's handler."""

@@ -19,7 +19,7 @@ from clock import TrainingClock, decoder, peak_flops
 from arith_extractor.handler import handle as extract
 from arith_model import checkpoint
 from arith_model.devices import choose_device, device_name
-from arith_model.tokenizer import build_tokenizer, save_tokenizer
+from arith_model.tokenizer import save_tokenizer, tokenizer_for
 from arith_model.transformer import build_for, save_model
 from arith_prober.handler import handle as probe
 from arith_shared import keys
@@ -124,8 +124,7 @@ def _from_checkpoint(spec: Spec, scratch: Path, target: Path) -> None:
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     save_model(model, part)
-    digits = spec.task.number_tokens == "digit"
-    save_tokenizer(build_tokenizer(spec.task.training_distribution().vocabulary, digits=digits), part)
+    save_tokenizer(tokenizer_for(spec), part)
     log = found.facts["log"]
     (part / LOG_FILE).write_text("".join(f"{json.dumps(line)}\n" for line in log))
     accuracy = next((line["accuracy"] for line in reversed(log) if "accuracy" in line), None)

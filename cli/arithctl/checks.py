@@ -14,7 +14,7 @@ from arith_shared.errors import ArithError
 from arith_shared.ledger import schema, workers
 from arith_shared.ledger.database import Database
 from arith_shared.settings import Settings
-from arith_shared.store.artifacts import ArtifactStore
+from arithctl.connection import open_store
 from arithctl.embedded import broker
 from arithctl.output import human_bytes
 
@@ -97,7 +97,7 @@ def _artifacts(settings: Settings) -> Iterator[Finding]:
         remedy = "for gc, --verify and --repair: docker compose run --rm cli arithctl ..."
         yield Finding("artifacts", "ok", "in a Docker volume that only the containers see", remedy)
         return
-    store = ArtifactStore(settings.artifact_root, cache=settings.home / "cache")
+    store = open_store(settings)
     store.check_writable()
     free = store.free_bytes()
     low = free is not None and free < _LOW_DISK

@@ -16,6 +16,7 @@ from arith_shared.ledger.database import Database
 from arith_shared.settings import Settings
 from arith_shared.store.artifacts import ArtifactStore
 from arith_shared.store.predictions import Cell
+from arithctl.connection import open_store
 from arithctl.predictions import predictions_of
 from arithctl.sweeps import conditions_of
 
@@ -85,7 +86,7 @@ def compared(
         ]
     else:
         readable = paired and settings.sees_artifacts
-        store = ArtifactStore(settings.artifact_root, cache=settings.home / "cache") if readable else None
+        store = open_store(settings) if readable else None
         first, *others = (_side(database, store, run) for side in sides for run in side.runs)
         rows = [
             row

@@ -1,4 +1,4 @@
-"""Opening the database from a command: right schema, closed at the end, nothing created by a mere question."""
+"""Database and artifacts from a command: right schema, closed at the end, nothing created by a mere question."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from arith_shared.errors import RunNotFoundError
 from arith_shared.ledger import schema
 from arith_shared.ledger.database import Database
 from arith_shared.settings import Settings
+from arith_shared.store.artifacts import ArtifactStore
 
 
 @contextmanager
@@ -33,6 +34,11 @@ def open_database(settings: Settings, *, create: bool = False) -> Iterator[Datab
         yield database
     finally:
         database.close()
+
+
+def open_store(settings: Settings) -> ArtifactStore:
+    """The artifacts; those of a bucket are kept below the home folder while they are read."""
+    return ArtifactStore(settings.artifact_root, cache=settings.home / "cache")
 
 
 def warn_of_default_passwords(settings: Settings) -> None:

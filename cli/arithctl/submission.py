@@ -19,7 +19,7 @@ from arith_shared.settings import Settings
 from arith_shared.specs import Spec
 from arith_shared.store.artifacts import ArtifactStore
 from arithctl import provenance
-from arithctl.connection import open_database
+from arithctl.connection import open_database, open_store
 from arithctl.forecast import total_bytes
 from arithctl.housekeeping import make_room
 from arithctl.output import human_bytes
@@ -105,7 +105,7 @@ def _insert_group(
 
 
 def _check_store(settings: Settings, specs: Sequence[Spec]) -> None:
-    store = ArtifactStore(settings.artifact_root, cache=settings.home / "cache")
+    store = open_store(settings)
     if settings.max_bytes is not None:
         _make_room(settings, store)
     _check_disk(store, specs)

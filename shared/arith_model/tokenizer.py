@@ -7,6 +7,7 @@ numbers in digits (gap a), every character is a token. Spaces only separate toke
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
@@ -14,8 +15,20 @@ from transformers import PreTrainedTokenizerFast
 from arith_shared.problems import Vocabulary
 from arith_shared.problems.prompts import END
 
+if TYPE_CHECKING:
+    from arith_shared.specs import Spec
+
 #: A minus sign after one of these, with or without a space between, belongs to the number behind it.
 _NEGATIVE = "|".join(rf"(?<=[=?+\-]{space})-\d+" for space in ("", " "))
+
+
+def tokenizer_for(spec: Spec) -> PreTrainedTokenizerFast:
+    """The tokenizer of the LM that a spec trains."""
+    return build_tokenizer(
+        spec.task.training_distribution().vocabulary,
+        line_ends=spec.lm.kind == "mistral",
+        digits=spec.task.number_tokens == "digit",
+    )
 
 
 def build_tokenizer(

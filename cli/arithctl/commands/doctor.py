@@ -49,14 +49,13 @@ def _verify(run: str, as_json: bool) -> int:
 
     from arith_shared.ledger import runs
     from arith_shared.settings import load_settings
-    from arith_shared.store.artifacts import ArtifactStore
-    from arithctl.connection import open_database
+    from arithctl.connection import open_database, open_store
     from arithctl.errors import RUN_FAILED
     from arithctl.integrity import verify
     from arithctl.output import human_bytes
 
     settings = load_settings()
-    store = ArtifactStore(settings.artifact_root, cache=settings.home / "cache")
+    store = open_store(settings)
     with open_database(settings) as database:
         with database.reading() as session:
             run_id = runs.find(session, run).id

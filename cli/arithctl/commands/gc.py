@@ -24,13 +24,12 @@ def gc(dry_run: bool, as_json: bool) -> None:
     fits; a later run makes again what it needs of them. Scores and models of a run are never removed.
     """
     from arith_shared.settings import load_settings
-    from arith_shared.store.artifacts import ArtifactStore
-    from arithctl.connection import open_database
+    from arithctl.connection import open_database, open_store
     from arithctl.housekeeping import Housekeeper, require_own_root
 
     settings = load_settings()
     require_own_root(settings)
-    store = ArtifactStore(settings.artifact_root, cache=settings.home / "cache")
+    store = open_store(settings)
     with open_database(settings) as database:
         keeper = Housekeeper(database, store, max_bytes=settings.max_bytes)
         pieces = [piece for piece in keeper.find() if dry_run or keeper.remove(piece)]

@@ -64,10 +64,10 @@ def _damaged(settings: Settings, database: Database, run_id: str) -> set[str]:
     """Content keys of the run's artifacts that do not verify; names each file."""
     from rich.console import Console
 
-    from arith_shared.store.artifacts import ArtifactStore
+    from arithctl.connection import open_store
     from arithctl.integrity import verify
 
-    store = ArtifactStore(settings.artifact_root, cache=settings.home / "cache")
+    store = open_store(settings)
     damaged = [one for one in verify(database, store, run_id, Console(stderr=True)) if one.damage]
     for one in damaged:
         click.echo(f"damaged  {one.stage} {one.unit}: {one.damage}", err=True)

@@ -76,8 +76,7 @@ def model_card(spec: Spec, facts: Mapping[str, Any]) -> str:
     lm, distribution = spec.lm, spec.task.training_distribution()
     if lm.kind == "pretrained":
         raise ValueError("a pretrained LM is not trained here and has a card of its own")
-    per_text = lm.problems_per_text if lm.kind == "mistral" else 1
-    first = sample(distribution, "valid", 0, per_text, spec.seed)
+    first = sample(distribution, "valid", 0, lm.problems_per_text, spec.seed)
     encoded = encode(first, distribution, spec.task.chain)
     *before, (question, output) = texts(first, distribution, spec.task.chain)
     demonstrations = "".join(f"{asked}{answer}\n" for asked, answer in before)
@@ -95,7 +94,7 @@ def model_card(spec: Spec, facts: Mapping[str, Any]) -> str:
         steps=facts["steps"],
         prompt=json.dumps(demonstrations + question),
         new_tokens=int((encoded.length - encoded.question_length)[-1]),
-        reading=_ONE if per_text == 1 else _SEVERAL.format(count=per_text),
+        reading=_ONE if lm.problems_per_text == 1 else _SEVERAL.format(count=lm.problems_per_text),
         seed=spec.seed,
         fields=json.dumps(train_determinants(spec), indent=1),
     )

@@ -29,7 +29,6 @@ class Course:
     """All batches of a training, by step."""
 
     lessons: Sequence[Lesson]
-    _place: int = 0
     #: The first step of each lesson that has begun.
     _firsts: list[int] = field(default_factory=lambda: [0])
 
@@ -44,6 +43,10 @@ class Course:
         return self.lessons[self._place]
 
     @property
+    def _place(self) -> int:
+        return len(self._firsts) - 1
+
+    @property
     def steps(self) -> int:
         """Steps to the end at most: a lesson may end sooner."""
         return self._firsts[-1] + sum(lesson.batches.steps for lesson in self.lessons[self._place :])
@@ -55,7 +58,7 @@ class Course:
             return False
         if self._place + 1 == len(self.lessons):
             return True
-        self._next(step)
+        self._firsts.append(step)
         return False
 
     def tokens(self, steps: int) -> int:
@@ -68,8 +71,4 @@ class Course:
 
     def _go_to(self, step: int) -> None:
         while self._place + 1 < len(self.lessons) and step - self._firsts[-1] >= self.lesson.batches.steps:
-            self._next(self._firsts[-1] + self.lesson.batches.steps)
-
-    def _next(self, first: int) -> None:
-        self._place += 1
-        self._firsts.append(first)
+            self._firsts.append(self._firsts[-1] + self.lesson.batches.steps)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arith_model.devices import choose_device, device_name
-from arith_model.tokenizer import build_tokenizer, save_tokenizer
+from arith_model.tokenizer import save_tokenizer, tokenizer_for
 from arith_model.transformer import build_for, save_model
 from arith_shared.work import Context, Outcome, Unit
 from arith_trainer.card import CARD_FILE, model_card
@@ -36,7 +36,7 @@ def handle(spec: Spec, unit: Unit, context: Context) -> Outcome:
     model = build_for(spec).to(device)
     training = Training(
         model=model,
-        course=course_of(spec, lm.training, lambda problems, each: accuracy(model, problems, device, each)),
+        course=course_of(spec, lm, lambda problems, each: accuracy(model, problems, device, each)),
         options=lm.training,
         device=device,
         seed=spec.seed,
@@ -45,12 +45,7 @@ def handle(spec: Spec, unit: Unit, context: Context) -> Outcome:
     )
     training.run()
     save_model(model, context.output)
-    tokenizer = build_tokenizer(
-        spec.task.training_distribution().vocabulary,
-        line_ends=lm.kind == "mistral",
-        digits=spec.task.number_tokens == "digit",
-    )
-    save_tokenizer(tokenizer, context.output)
+    save_tokenizer(tokenizer_for(spec), context.output)
     _write_log(context.output / LOG_FILE, training.log)
     last = training.log[-1]
     meta = {

@@ -22,37 +22,35 @@ from arith_trainer.course import Course, Lesson
 from arith_trainer.joined import solved_texts
 
 if TYPE_CHECKING:
-    from arith_shared.specs import Spec, TrainingSpec
+    from arith_shared.specs import MistralSpec, OptSpec, Spec
+
+    Trained = OptSpec | MistralSpec
 
 #: Accuracy on problems, of which each `problems_per_text`-th is asked.
 Accuracy = Callable[[Encoded, int], float]
 
 
-def course_of(spec: Spec, options: TrainingSpec, accuracy: Accuracy) -> Course:
-    """The lessons of `options`, and the training distribution itself."""
-    whole = spec.task.training_distribution()
+def course_of(spec: Spec, lm: Trained, accuracy: Accuracy) -> Course:
+    """The lessons of `lm`, which is the spec's, and the training distribution itself."""
+    whole, options = spec.task.training_distribution(), lm.training
     lessons = [(name, lesson_distribution(whole, name), options.lesson_accuracy) for name in options.course]
     return Course(
-        [
-            _lesson(spec, options, accuracy, *each)
-            for each in (*lessons, ("all", whole, options.stop_at_accuracy))
-        ]
+        [_lesson(spec, lm, accuracy, *each) for each in (*lessons, ("all", whole, options.stop_at_accuracy))]
     )
 
 
 def _lesson(
-    spec: Spec, options: TrainingSpec, accuracy: Accuracy, name: str, part: Distribution, until: float | None
+    spec: Spec, lm: Trained, accuracy: Accuracy, name: str, part: Distribution, until: float | None
 ) -> Lesson:
-    per_text = spec.lm.problems_per_text if spec.lm.kind == "mistral" else 1
     # Of each text one problem is asked.
-    validation = sample(part, "valid", 0, options.evaluate_problems * per_text, spec.seed)
-    held_out = encode(validation, part, spec.task.chain)
-    return Lesson(
-        name, _batches(spec, options, name, part, per_text), partial(accuracy, held_out, per_text), until
-    )
+    count = lm.training.evaluate_problems * lm.problems_per_text
+    held_out = encode(sample(part, "valid", 0, count, spec.seed), part, spec.task.chain)
+    validate = partial(accuracy, held_out, lm.problems_per_text)
+    return Lesson(name, _batches(spec, lm, name, part), validate, until)
 
 
-def _batches(spec: Spec, options: TrainingSpec, name: str, part: Distribution, per_text: int) -> Batches:
+def _batches(spec: Spec, lm: Trained, name: str, part: Distribution) -> Batches:
+    options = lm.training
     make = partial(
         Batches,
         batch_tokens=options.batch_tokens,
@@ -68,4 +66,5 @@ def _batches(spec: Spec, options: TrainingSpec, name: str, part: Distribution, p
         return make(texts, branching=branching)
     problems = sample(part, "train", 0, options.problems, spec.seed)
     encoded = encode(problems, part, spec.task.chain)
-    return make(solved_texts(encoded, whole_text=options.loss == "sequence", problems_per_text=per_text))
+    whole_text = options.loss == "sequence"
+    return make(solved_texts(encoded, whole_text=whole_text, problems_per_text=lm.problems_per_text))

@@ -2,8 +2,7 @@
 
 A step depends on the weights, the optimiser, its own number, and with lessons the log, alone: batches and
 dropout masks are drawn from (seed, step). So a run that is interrupted and resumed ends with the very bytes, weights
-and log, of one
-that was not (on a CPU; GPU kernels may differ in the last bit).
+and log, of one that was not (on a CPU; GPU kernels may differ in the last bit).
 """
 
 from __future__ import annotations

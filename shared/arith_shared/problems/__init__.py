@@ -10,7 +10,7 @@ from arith_shared.problems.distributions import (
     layout_distribution,
 )
 from arith_shared.problems.grammar import LAYOUTS, Formula, Layout, Token, question_tokens
-from arith_shared.problems.lessons import LESSONS, Lesson, lesson_distribution
+from arith_shared.problems.lessons import Lesson, lesson_distribution
 from arith_shared.problems.prompts import POOL, Line, Spacing, demonstrations, lines
 from arith_shared.problems.questions import every_question, sample_definitions
 from arith_shared.problems.sampling import Problems, sample
@@ -20,7 +20,6 @@ from arith_shared.problems.vocabulary import Vocabulary
 
 __all__ = [
     "LAYOUTS",
-    "LESSONS",
     "POOL",
     "ChainStyle",
     "Distribution",

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 
@@ -19,7 +19,6 @@ from arith_shared.problems.distributions import Distribution
 from arith_shared.problems.grammar import Layout
 
 Lesson = Literal["numbers", "sums", "deep"]
-LESSONS: tuple[Lesson, ...] = get_args(Lesson)
 
 #: How much more often than in the distribution a layout occurs in `deep`, by its deepest variable.
 _DEEP = {1: 0.5, 2: 2.0, 3: 4.0}

@@ -179,6 +179,11 @@ class OptSpec(Frozen):
     """Frozen embeddings exclude a tied output head (gap k)."""
     training: TrainingSpec = TrainingSpec()
 
+    @property
+    def problems_per_text(self) -> int:
+        """Every problem is a text of its own; `MistralSpec` has a field."""
+        return 1
+
     @model_validator(mode="after")
     def _shapes_fit(self) -> OptSpec:
         if self.width % self.heads:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from arith_shared.problems import (
-    LESSONS,
+    Lesson,
     general_distribution,
     layout_distribution,
     lesson_distribution,
@@ -42,7 +43,7 @@ def test_depths_are_those_of_substitution():
             assert depth(layout, variable) == expected["abcdefghijklmnopqrstuvwxyz"[names[variable]]]
 
 
-@pytest.mark.parametrize("lesson", LESSONS)
+@pytest.mark.parametrize("lesson", get_args(Lesson))
 def test_a_lesson_has_the_vocabulary_of_the_whole_and_shares_that_sum_to_one(lesson):
     part = lesson_distribution(GENERAL, lesson)
     assert part.vocabulary == GENERAL.vocabulary

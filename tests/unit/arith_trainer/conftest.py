@@ -56,7 +56,7 @@ def training_of(tmp_path: Path) -> Callable[..., Training]:
     def training_of(spec: Spec, **fields: Any) -> Training:
         options, model = spec.lm.training, build_for(spec)
         course = course_of(
-            spec, options, lambda problems, each: accuracy(model, problems, torch.device("cpu"), each)
+            spec, spec.lm, lambda problems, each: accuracy(model, problems, torch.device("cpu"), each)
         )
         if "validate" in fields:
             lessons = [replace(lesson, validate=fields["validate"]) for lesson in course.lessons]
