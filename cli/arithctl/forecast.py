@@ -159,12 +159,25 @@ def _train_flops(spec: Spec) -> float:
     # Forward and backward: 6 FLOPs per weight and token (Kaplan et al. 2020).
     if spec.lm.kind == "pretrained":
         return 0.0
-    tokens = spec.lm.training.problems * spec.lm.training.epochs * _text_tokens(spec)
-    return 6.0 * parameters(spec) * tokens
+    training = spec.lm.training
+    texts = training.problems * training.epochs * (1 + len(training.course))
+    return 6.0 * parameters(spec) * texts * _training_tokens(spec, training.questions)
 
 
 def _extract_flops(spec: Spec) -> float:
     return 2.0 * parameters(spec) * _extracted(spec) * _text_tokens(spec)
+
+
+def _training_tokens(spec: Spec, questions: str) -> int:
+    """Tokens of the longest training text, at most: a lesson ends sooner when it is learnt."""
+    distribution = spec.task.training_distribution()
+    longest = problems.longest_text(distribution, spec.task.chain)
+    if questions == "one":
+        return longest
+    # The definition once, and a branch of question and output for each variable.
+    definition = problems.longest_question(distribution, spec.task.chain) - 1 - len(spec.task.question)
+    branches = max(len(layout.variables) for layout in distribution.layouts)
+    return definition + branches * (longest - 1 - definition)
 
 
 def _text_tokens(spec: Spec) -> int:

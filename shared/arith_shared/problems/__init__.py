@@ -15,7 +15,7 @@ from arith_shared.problems.prompts import POOL, Line, Spacing, demonstrations, l
 from arith_shared.problems.questions import every_question, sample_definitions
 from arith_shared.problems.sampling import Problems, sample
 from arith_shared.problems.splits import Split
-from arith_shared.problems.text import Encoded, encode, last_tokens, longest_text, texts
+from arith_shared.problems.text import Encoded, encode, last_tokens, longest_question, longest_text, texts
 from arith_shared.problems.vocabulary import Vocabulary
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "layout_distribution",
     "lesson_distribution",
     "lines",
+    "longest_question",
     "longest_text",
     "output_tokens",
     "probed_tokens",

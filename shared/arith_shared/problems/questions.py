@@ -15,7 +15,7 @@ from arith_shared.problems.sampling import Problems, joined, sample
 from arith_shared.problems.splits import Split, TextHash, share
 from arith_shared.problems.text import Encoded, encode
 
-#: Draws at a time; what is drawn does not depend on it.
+#: Draws at a time, at most, and draws in vain after which nothing is expected; what is found depends on neither.
 _BLOCK = 65_536
 
 
@@ -43,15 +43,16 @@ def sample_definitions(distribution: Distribution, split: Split, count: int, see
     hashes = [TextHash.of(asking(drawn, variable).layouts, shape) for variable in range(shape.variables)]
     found, start = [sample(drawn, split, 0, 0, seed)], 0
     while (missing := count - sum(map(len, found))) > 0:
-        if start and len(found) == 1:
+        if start >= _BLOCK and len(found) == 1:
             raise SpecError(
                 f"lm.training.questions: expected definitions of which {split} owns every question, found none in "
                 f"{start:,} draws; raise task.names or task.max_number, or set it to one"
             )
-        block = sample(drawn, split, start, _BLOCK, seed)
+        size = min(_BLOCK, 8 * missing)
+        block = sample(drawn, split, start, size, seed)
         kept = block[_all_owned(block, hashes, split)]
         found += [kept[:missing]] if len(kept) else []
-        start += _BLOCK
+        start += size
     return joined(found)
 
 

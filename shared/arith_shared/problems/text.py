@@ -76,6 +76,11 @@ def longest_text(distribution: Distribution, chain: ChainStyle = "none") -> int:
     return int(_plan(distribution, chain).length.max())
 
 
+def longest_question(distribution: Distribution, chain: ChainStyle = "none") -> int:
+    """Tokens of the longest definition and question that a problem can have."""
+    return int(_plan(distribution, chain).question_length.max())
+
+
 def last_tokens(distribution: Distribution, chain: ChainStyle = "none") -> NDArray[np.int64]:
     """int64[word]: the token that completes each word of question and output, in a distribution of one layout."""
     if len(distribution.layouts) != 1:

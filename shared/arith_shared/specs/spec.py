@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from arith_shared.problems import lesson_distribution
 from arith_shared.specs.groups import ExtractSpec, Frozen, OptSpec, ProbeSpec, TaskSpec
 from arith_shared.specs.lm import MistralSpec, PretrainedSpec
 
@@ -44,7 +45,12 @@ class Spec(Frozen):
     def _is_possible(self) -> Spec:
         # Building the distributions checks that names and numbers suffice for the layouts.
         self.task.evaluation()
-        self.task.training_distribution()
+        training = self.task.training_distribution()
+        for lesson in () if self.lm.kind == "pretrained" else self.lm.training.course:
+            try:
+                lesson_distribution(training, lesson)
+            except ValueError as error:
+                raise ValueError(f"lm.training.course: {error}") from None
         for layer in self.extract.layers or ():
             if layer > self.lm.layers:
                 raise ValueError(

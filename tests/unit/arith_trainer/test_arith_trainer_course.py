@@ -93,6 +93,10 @@ def test_interrupted_in_any_lesson_it_ends_with_the_same_weights_and_log(
     [
         ({"course": ["sums"], "final_lr_fraction": 0.0}, "final_lr_fraction 0.0 with a course"),
         ({"course": ["sums", "sums"], "final_lr_fraction": 1.0}, "must name each lesson once"),
+        (
+            {"course": ["numbers"], "final_lr_fraction": 1.0},
+            "course: lesson numbers: no layout of the training",
+        ),
         ({"questions": "all", "loss": "sequence"}, "questions all with loss sequence"),
     ],
 )

@@ -6,7 +6,7 @@ import pytest
 
 from arith_shared.testing import small_spec
 from arithctl import recipes
-from arithctl.forecast import forecast, measure_rate, states_bytes
+from arithctl.forecast import forecast, measure_rate, parameters, states_bytes
 
 
 def by_stage(spec):
@@ -43,6 +43,17 @@ def test_more_work_is_forecast_to_cost_more(group, field, stage, attribute):
     small = small_spec()
     large = small_spec(**{group: {field: 4 * getattr(getattr(small, group), field)}})
     assert getattr(by_stage(large)[stage], attribute) > getattr(by_stage(small)[stage], attribute)
+
+
+def test_a_course_costs_a_training_set_per_lesson_and_a_definition_is_read_once_for_all_its_questions():
+    general = recipes.load("tiny-general").resolve()
+    texts = general.lm.training.problems * (1 + len(general.lm.training.course))
+    # 18 tokens of definition, and name, sign and answer for each of three variables.
+    assert by_stage(general)["train"].flops == pytest.approx(6 * parameters(general) * texts * (18 + 3 * 3))
+    plain = recipes.load("tiny-general").resolve(
+        [("lm.training.questions", "one"), ("lm.training.course", [])]
+    )
+    assert by_stage(plain)["train"].flops == pytest.approx(6 * parameters(plain) * 320_000 * 22)
 
 
 def test_an_untrained_control_doubles_shards_blocks_and_bytes():
