@@ -1,6 +1,6 @@
 # arithctl: `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help install demo check format test test-fast test-faults test-browser lock vendor env up down logs soak explore bench paper-gpu clean
+.PHONY: help install demo check format test test-fast test-faults test-browser lock vendor reference env up down logs soak explore bench paper-gpu clean
 
 # Python 3.11 or newer. PIP_FLAGS reaches every pip call, for example to choose a CPU build of torch.
 PYTHON ?= python3.11
@@ -83,6 +83,9 @@ logs: ## Follow the logs of the compose stack.
 UV_FLAGS ?= --torch-backend cpu
 UV_COMPILE = $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --python-version 3.11 --no-emit-package torch \
 	--custom-compile-command "make lock" $(UV_FLAGS) pyproject.toml --extra s3 --extra metrics
+
+reference: install ## Write docs/commands.md from the commands' own help.
+	$(BIN)/python -m arithctl.reference > docs/commands.md
 
 lock: install ## Pin the dependencies of each image anew.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
