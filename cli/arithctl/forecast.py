@@ -160,7 +160,7 @@ def _train_flops(spec: Spec) -> float:
     if spec.lm.kind == "pretrained":
         return 0.0
     training = spec.lm.training
-    texts = training.problems * training.epochs * (1 + len(training.course))
+    texts = training.problems * training.epochs + training.lesson_problems * len(training.course)
     return 6.0 * parameters(spec) * texts * _training_tokens(spec, training.questions)
 
 

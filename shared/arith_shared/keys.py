@@ -54,7 +54,7 @@ def train_key(spec: Spec, run: str = "") -> str:
 def train_determinants(spec: Spec) -> dict[str, Any]:
     """The fields of a spec that the weights of an LM trained here follow from."""
     task = _task(spec, {"layout", "training", "lengths", "max_number", "names", "chain"})
-    later = {"questions", "course", "lesson_accuracy"}
+    later = {"questions", "course", "lesson_problems", "lesson_accuracy"}
     lm = spec.lm.model_dump(mode="json", exclude={"training": {"checkpoint_every_s", *later}, "prompt": True})
     if spec.lm.kind != "pretrained":
         lm["training"] |= _beyond_defaults(spec.lm.training, later)

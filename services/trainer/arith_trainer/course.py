@@ -51,6 +51,11 @@ class Course:
         """Steps to the end at most: a lesson may end sooner."""
         return self._firsts[-1] + sum(lesson.batches.steps for lesson in self.lessons[self._place :])
 
+    @property
+    def last_from(self) -> int:
+        """The first step of the last lesson, or past all steps while it has not been reached."""
+        return self._firsts[-1] if self._place + 1 == len(self.lessons) else self.steps
+
     def heard(self, step: int, accuracy: float) -> bool:
         """After `step` steps the lesson's validation accuracy was measured; return whether training is over."""
         self._go_to(step - 1)

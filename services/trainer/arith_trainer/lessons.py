@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     Trained = OptSpec | MistralSpec
 
+#: The last lesson: the training set itself.
+WHOLE = "all"
 #: Accuracy on problems, of which each `problems_per_text`-th is asked.
 Accuracy = Callable[[Encoded, int], float]
 
@@ -35,7 +37,7 @@ def course_of(spec: Spec, lm: Trained, accuracy: Accuracy) -> Course:
     whole, options = spec.task.training_distribution(), lm.training
     lessons = [(name, lesson_distribution(whole, name), options.lesson_accuracy) for name in options.course]
     return Course(
-        [_lesson(spec, lm, accuracy, *each) for each in (*lessons, ("all", whole, options.stop_at_accuracy))]
+        [_lesson(spec, lm, accuracy, *each) for each in (*lessons, (WHOLE, whole, options.stop_at_accuracy))]
     )
 
 
@@ -50,21 +52,22 @@ def _lesson(
 
 
 def _batches(spec: Spec, lm: Trained, name: str, part: Distribution) -> Batches:
-    options = lm.training
+    options, is_lesson = lm.training, name != WHOLE
+    count = options.lesson_problems if is_lesson else options.problems
     make = partial(
         Batches,
         batch_tokens=options.batch_tokens,
-        epochs=options.epochs,
+        epochs=1 if is_lesson else options.epochs,
         # The order of the whole training set was drawn so before there were lessons.
-        seed=spec.seed if name == "all" else derive_seed(spec.seed, "lesson", name),
+        seed=derive_seed(spec.seed, "lesson", name) if is_lesson else spec.seed,
     )
     if options.questions == "all":
-        definitions = sample_definitions(part, "train", options.problems, spec.seed)
+        definitions = sample_definitions(part, "train", count, spec.seed)
         # The name, and how a question ends: every sign is a token.
         own = 1 + len(spec.task.question)
         texts, branching = branch(*every_question(definitions, part, spec.task.chain), own)
         return make(texts, branching=branching)
-    problems = sample(part, "train", 0, options.problems, spec.seed)
+    problems = sample(part, "train", 0, count, spec.seed)
     encoded = encode(problems, part, spec.task.chain)
     whole_text = options.loss == "sequence"
     return make(solved_texts(encoded, whole_text=whole_text, problems_per_text=lm.problems_per_text))

@@ -91,6 +91,7 @@ class Training:
             warmup=self.options.warmup_steps,
             peak=self.options.lr,
             final_fraction=self.options.final_lr_fraction,
+            fall_from=self.course.last_from,
         )
         for group in optimizer.param_groups:
             group["lr"] = rate

@@ -126,8 +126,10 @@ class TrainingSpec(Frozen):
     """Which variables are asked for: the one of the layout, or each, of one definition in one step. Then only
     definitions are used of which the training split owns every question."""
     course: tuple[Lesson, ...] = ()
-    """Lessons before the whole training set, each of up to `problems` draws: look-up alone, sums that need no other
-    formula, and all with the deeper ones more often."""
+    """Lessons before the training set: look-up alone, sums that need no other formula, and all with the deeper ones
+    more often. Their learning rate is the peak; the schedule's fall is that of the training set."""
+    lesson_problems: PositiveInt = 200_000
+    """Draws of each lesson at most, read once."""
     lesson_accuracy: Annotated[float, Field(gt=0, le=1)] = 0.97
     """Validation accuracy on a lesson's own problems at which the next one begins."""
     precision: Literal["float32", "bfloat16"] = "bfloat16"
@@ -144,11 +146,6 @@ class TrainingSpec(Frozen):
     def _course_fits(self) -> TrainingSpec:
         if len(set(self.course)) != len(self.course):
             raise ValueError(f"course {list(self.course)} must name each lesson once")
-        if self.course and self.final_lr_fraction != 1.0:
-            raise ValueError(
-                f"final_lr_fraction {self.final_lr_fraction} with a course: nobody knows beforehand when lessons "
-                "end, and so no schedule; set it to 1"
-            )
         if self.questions == "all" and self.loss == "sequence":
             raise ValueError(
                 "questions all with loss sequence: a definition has no loss there; choose loss answer"

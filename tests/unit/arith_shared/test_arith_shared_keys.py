@@ -56,8 +56,9 @@ FIELDS: dict[str, tuple[Any, set[str]]] = {
     "lm.training.clip": (2.0, {TRAIN}),
     "lm.training.loss": ("sequence", {TRAIN}),
     "lm.training.questions": ("all", {TRAIN}),
-    # A course excludes a schedule with an end, so it has a test of its own.
+    # Only the general training set has layouts for lessons: a test of its own.
     "lm.training.course": ([], NOTHING),
+    "lm.training.lesson_problems": (5, {TRAIN}),
     "lm.training.lesson_accuracy": (0.9, {TRAIN}),
     "lm.training.precision": ("float32", {TRAIN}),
     # When and on what the validation accuracy is measured decides where training stops, and is in its log.
@@ -165,7 +166,7 @@ def test_keys_do_not_depend_on_the_order_in_which_values_are_given():
 
 
 def test_a_course_enters_the_key_of_the_training_alone():
-    constant = {"lm": {"training": {"final_lr_fraction": 1.0}}}
+    constant = {"task": {"training": "general"}}
     before = all_keys(parse_spec(constant))
     after = all_keys(parse_spec(apply_overrides(constant, [("lm.training.course", ["numbers", "deep"])])))
     assert {name for name in before if before[name] != after[name]} == {TRAIN}

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 
 import pytest
 import torch
 
 from arith_shared.errors import DrainError, SpecError
+from arith_trainer import loop
 from arith_trainer.course import Course
 
 TASK = {"training": "general", "max_number": 3, "names": 4, "layout": "level-1"}
 #: Few enough problems for lessons of a few steps.
 SHORT = {
-    "problems": 80, "epochs": 1, "batch_tokens": 300, "final_lr_fraction": 1.0, "evaluate_every": 2,
+    "problems": 80, "lesson_problems": 80, "epochs": 1, "batch_tokens": 300, "evaluate_every": 2,
     "course": ["numbers", "sums", "deep"], "questions": "all", "lesson_accuracy": 0.9,
 }  # fmt: skip
 
@@ -54,6 +56,20 @@ def test_a_lesson_ends_at_the_look_that_finds_it_learnt_and_the_last_one_trains_
     )
 
 
+def test_the_rate_stays_at_its_peak_through_the_lessons_and_falls_in_the_training_set(
+    spec_with, training_of, monkeypatch
+):
+    monkeypatch.setattr(loop, "LOG_EVERY", 1)
+    training = with_accuracies(training_of(spec_with(task=TASK, **SHORT)))
+    training.run()
+    rates = [line["lr"] for line in training.log]
+    peak, last = training.options.lr, training.course.lessons[-1].batches.steps
+    assert rates[: training.options.warmup_steps] == sorted(rates[: training.options.warmup_steps])
+    assert set(rates[training.options.warmup_steps : -last]) == {peak}
+    expected = [peak * 0.5 * (1 + math.cos(math.pi * (k + 1) / last)) for k in range(last)]
+    assert rates[-last:] == pytest.approx(expected)
+
+
 def test_a_lesson_that_is_never_learnt_ends_when_all_its_problems_are_read(spec_with, training_of):
     training = training_of(spec_with(task=TASK, **SHORT), validate=lambda: 0.0)
     steps = [lesson.batches.steps for lesson in training.course.lessons]
@@ -91,10 +107,9 @@ def test_interrupted_in_any_lesson_it_ends_with_the_same_weights_and_log(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"course": ["sums"], "final_lr_fraction": 0.0}, "final_lr_fraction 0.0 with a course"),
-        ({"course": ["sums", "sums"], "final_lr_fraction": 1.0}, "must name each lesson once"),
+        ({"course": ["sums", "sums"]}, "must name each lesson once"),
         (
-            {"course": ["numbers"], "final_lr_fraction": 1.0},
+            {"course": ["numbers"]},
             "course: lesson numbers: no layout of the training",
         ),
         ({"questions": "all", "loss": "sequence"}, "questions all with loss sequence"),

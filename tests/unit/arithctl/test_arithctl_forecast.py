@@ -47,13 +47,13 @@ def test_more_work_is_forecast_to_cost_more(group, field, stage, attribute):
 
 def test_a_course_costs_a_training_set_per_lesson_and_a_definition_is_read_once_for_all_its_questions():
     general = recipes.load("tiny-general").resolve()
-    texts = general.lm.training.problems * (1 + len(general.lm.training.course))
+    texts = 64_000 + 3 * 320_000
     # 18 tokens of definition, and name, sign and answer for each of three variables.
     assert by_stage(general)["train"].flops == pytest.approx(6 * parameters(general) * texts * (18 + 3 * 3))
     plain = recipes.load("tiny-general").resolve(
         [("lm.training.questions", "one"), ("lm.training.course", [])]
     )
-    assert by_stage(plain)["train"].flops == pytest.approx(6 * parameters(plain) * 320_000 * 22)
+    assert by_stage(plain)["train"].flops == pytest.approx(6 * parameters(plain) * 64_000 * 22)
 
 
 def test_an_untrained_control_doubles_shards_blocks_and_bytes():
