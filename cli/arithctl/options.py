@@ -12,7 +12,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def complete_run(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Ids of runs, for the shell."""
+    """Ids of runs and groups, and `last`, for the shell."""
     from arith_shared.errors import ArithError
     from arith_shared.ledger import views
     from arith_shared.settings import load_settings
@@ -23,9 +23,11 @@ def complete_run(ctx: click.Context, param: click.Parameter, incomplete: str) ->
             found = views.run_list(session)
     except ArithError:
         return []
-    return [
-        CompletionItem(row["run"], help=row["state"]) for row in found if row["run"].startswith(incomplete)
-    ]
+    offered = {row["run"]: row["state"] for row in found}
+    offered |= {row["group"]: "runs submitted together" for row in found if row["group"]}
+    if found:
+        offered["last"] = f"the newest, {found[0]['group'] or found[0]['run']}"
+    return [CompletionItem(name, help=what) for name, what in offered.items() if name.startswith(incomplete)]
 
 
 def complete_recipe(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -28,6 +28,7 @@ from arith_shared.errors import (
 from arith_shared.health import Sign
 from arith_shared.ledger import units
 from arith_shared.ledger.database import Database
+from arith_shared.pace import Pace
 from arith_shared.vitals import VITALS
 
 #: Seconds that a handler has to notice a lost lease or a cancelled run.
@@ -57,7 +58,7 @@ class Lease:
         self._database, self._held = database, held
         self._sign = Sign(health_dir, "unit", lease_s)
         self._heartbeat_s, self._lease_s, self._drain_flag = heartbeat_s, lease_s, drain_flag
-        self._report = units.Report()
+        self._report, self._pace = units.Report(), Pace()
         self._tokens_before = VITALS.tokens
         self._reason: InterruptedUnitError | None = None
         self._over = threading.Event()
@@ -79,7 +80,8 @@ class Lease:
 
     def __call__(self, done: float, total: float, unit: str, note: str = "") -> None:
         """Remember progress for the next heartbeat; raise the reason to stop if there is one."""
-        self._report = units.Report(done, total, unit, note)
+        self._pace.add(time.monotonic(), done, total, unit)
+        self._report = units.Report(done, total, unit, note, self._pace.per_s)
         self.check()
 
     def report(self) -> units.Report:

@@ -356,13 +356,31 @@ def test_the_view_of_a_run_counts_units_and_running_progress(ledger: Ledger) -> 
     run_id = ledger.submit()
     held = ledger.first()
     with ledger.database.transaction() as session:
-        units.heartbeat(session, held, units.Report(25.0, 100.0, "steps", "loss 1"), 60.0)
+        units.heartbeat(session, held, units.Report(25.0, 100.0, "steps", "loss 1", rate=3.0), 60.0)
     with ledger.database.reading() as session:
         view = views.run_view(session, run_id)
     train = view.stages[0]
     assert (train.state, train.running, train.fraction, train.note) == ("open", 1, 0.25, "loss 1")
-    assert train.eta_s is not None
+    assert (train.rate, train.eta_s) == (3.0, 25.0)
     assert [stage.state for stage in view.stages[1:]] == ["waiting"] * 3
+
+
+def test_the_eta_of_many_units_follows_from_those_that_are_finished_whatever_pauses_lie_between(
+    ledger: Ledger,
+) -> None:
+    run_id = ledger.submit()
+    ledger.work("extract")
+    with ledger.database.transaction() as session:
+        session.execute(update(Stage).where(Stage.name == "extract").values(opened_at=now() - 1e6))
+    first, *others = [held for message in ledger.tick() if (held := ledger.claim(message))]
+    assert ledger.finish(first)
+    with ledger.database.transaction() as session:
+        session.execute(update(Unit).where(Unit.id == first.unit_id).values(started_at=0.0, ended_at=40.0))
+        view = views.run_view(session, run_id)
+    extract = view.stages[1]
+    assert extract.done == 1
+    assert extract.running == len(others) > 0
+    assert extract.eta_s == pytest.approx(40.0 * (extract.total - 1) / len(others))
 
 
 def _expire_leases(ledger: Ledger, run_id: str | None = None) -> None:

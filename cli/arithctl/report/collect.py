@@ -7,7 +7,7 @@ out of reach, the report says so in their place; a run that is not over gives wh
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -146,16 +146,16 @@ def _training_meta(draft: Row) -> Mapping[str, Any]:
 
 def _curve(draft: Row, store: ArtifactStore | None, unreadable: str) -> Curve:
     if Spec.model_validate(draft["run"].spec).lm.kind == "pretrained":
-        return Curve("The LM was trained by others; there is no curve.", [], [], [])
+        return Curve("The LM was trained by others; there is no curve.", [], [], [], [])
     artifact: Artifact | None = next((one for kind, one in draft["artifacts"] if kind == "train"), None)
     if artifact is None:
-        return Curve("The curve appears when training is over.", [], [], [])
+        return Curve("The curve appears when training is over.", [], [], [], [])
     if store is None:
-        return Curve(unreadable, [], [], [])
+        return Curve(unreadable, [], [], [], [])
     try:
         text = store.read_text(artifact.path, "training.jsonl")
     except ArithError as error:
-        return Curve(f"The log of the training cannot be read: {error}", [], [], [])
+        return Curve(f"The log of the training cannot be read: {error}", [], [], [], [])
     return curve_of([json.loads(line) for line in text.splitlines()])
 
 
@@ -172,7 +172,20 @@ def curve_of(lines: Sequence[Mapping[str, Any]]) -> Curve:
         [int(line["step"]) for line in kept],
         [_rounded(line.get("loss")) for line in kept],
         [_rounded(line.get("accuracy")) for line in kept],
+        _lessons(kept),
     )
+
+
+def _lessons(lines: Iterable[Mapping[str, Any]]) -> list[tuple[int, str]]:
+    """The step after which each lesson began: a lesson's name stands beside its measured accuracies alone."""
+    found: list[tuple[int, str]] = []
+    measured = 0
+    for line in lines:
+        if "lesson" in line and (not found or found[-1][1] != line["lesson"]):
+            found.append((measured, line["lesson"]))
+        if "accuracy" in line:
+            measured = int(line["step"])
+    return found
 
 
 def _rounded(value: float | None) -> float | None:

@@ -86,6 +86,8 @@ class Curve:
     step: list[int]
     loss: list[float | None]
     accuracy: list[float | None]
+    #: Where lessons begin, by name; empty for a training of a single one.
+    lessons: list[tuple[int, str]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,6 +120,8 @@ class Unit(Base):
     ended_at: Mapped[float | None]
     progress_done: Mapped[float] = mapped_column(default=0.0)
     progress_total: Mapped[float] = mapped_column(default=0.0)
+    #: Progress per second over the last minute, as the worker measures it.
+    progress_rate: Mapped[float] = mapped_column(default=0.0, server_default="0")
     progress_unit: Mapped[str] = mapped_column(default="")
     progress_note: Mapped[str] = mapped_column(default="")
     reused: Mapped[bool] = mapped_column(default=False)

@@ -48,12 +48,14 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Progress as carried by a heartbeat; the rate follows from two of them."""
+    """Progress as carried by a heartbeat."""
 
     done: float = 0.0
     total: float = 0.0
     unit: str = ""
     note: str = ""
+    #: Progress per second over the last minute.
+    rate: float = 0.0
     #: Tokens that this attempt has put through an LM.
     tokens: int = 0
     #: The largest GPU memory in bytes that its process has held at once.
@@ -93,6 +95,7 @@ def claim(
             lease_until=now() + lease_s,
             started_at=now(),
             progress_done=0.0,
+            progress_rate=0.0,
         ),
     )
     if not taken:
@@ -118,6 +121,7 @@ def heartbeat(session: Session, held: Claim, report: Report, lease_s: float) -> 
             lease_until=now() + lease_s,
             progress_done=report.done,
             progress_total=report.total,
+            progress_rate=report.rate,
             progress_unit=report.unit,
             progress_note=report.note,
         ),

@@ -14,8 +14,6 @@ from arith_shared.ledger.clock import now
 from arith_shared.ledger.rounds import kind_of
 from arith_shared.ledger.tables import RESULT_TABLES, Artifact, Attempt, Event, Run, Stage, Unit, Worker
 
-#: Part of a stage that must be done before its pace says anything about the rest.
-_ETA_FROM = 0.03
 #: Bookkeeping columns that are no part of a published table.
 _HIDDEN = {"run_id", "unit_id", "attempt"}
 
@@ -137,7 +135,7 @@ def _stage_view(session: Session, stage: Stage) -> StageView:
     mine = (Unit.run_id == stage.run_id, Unit.stage == stage.name)
     waiting = session.scalar(select(func.count()).where(*mine, Unit.state.in_(("ready", "queued")))) or 0
     running = session.execute(
-        select(Unit, now() - Unit.started_at, Worker.device)
+        select(Unit, Worker.device)
         .outerjoin(Worker, Worker.id == Unit.worker_id)
         .where(*mine, Unit.state == "running")
     ).all()
@@ -147,8 +145,7 @@ def _stage_view(session: Session, stage: Stage) -> StageView:
         )
     )
     # Units in work count by what they report of themselves.
-    partial = sum(unit.progress_done / unit.progress_total for unit, _, _ in running if unit.progress_total)
-    rate = sum(unit.progress_done / max(seconds, 1e-3) for unit, seconds, _ in running)
+    partial = sum(unit.progress_done / unit.progress_total for unit, _ in running if unit.progress_total)
     first = running[0][0] if running else None
     return StageView(
         name=stage.name,
@@ -161,22 +158,28 @@ def _stage_view(session: Session, stage: Stage) -> StageView:
         waiting=waiting,
         fraction=(stage.done + partial) / stage.total if stage.total else 0.0,
         elapsed_s=elapsed,
-        eta_s=_eta_s(stage, elapsed, partial),
+        eta_s=_eta_s(session, stage, [unit for unit, _ in running], partial),
         progress=_progress(first),
-        rate=rate or None,
+        rate=sum(unit.progress_rate for unit, _ in running) or None,
         rate_unit=first.progress_unit if first else "",
         note=first.progress_note if first else "",
-        device=", ".join(sorted({device for _, _, device in running if device})),
+        device=", ".join(sorted({device for _, device in running if device})),
         workers=workers.slots(session).get(plan.QUEUE_OF[kind_of(stage.name)], 0),
     )
 
 
-def _eta_s(stage: Stage, elapsed_s: float | None, partial: float) -> float | None:
-    """Seconds to go at the pace so far; reused units say nothing about the pace."""
-    fresh = stage.done - stage.reused + partial
-    if stage.state != "open" or not elapsed_s or fresh <= _ETA_FROM * stage.total:
+def _eta_s(session: Session, stage: Stage, running: Sequence[Unit], partial: float) -> float | None:
+    """Seconds to go at the present pace, whatever pauses lie behind; None where nothing tells the pace."""
+    finished = select(func.avg(Unit.ended_at - Unit.started_at)).where(
+        Unit.run_id == stage.run_id, Unit.stage == stage.name, Unit.state == "done", ~Unit.reused
+    )
+    if stage.state != "open" or not running:
         return None
-    return elapsed_s * (stage.total - stage.done - partial) / fresh
+    if mean_s := session.scalar(finished):
+        units_per_s = len(running) / mean_s
+    else:
+        units_per_s = sum(unit.progress_rate / unit.progress_total for unit in running if unit.progress_total)
+    return (stage.total - stage.done - partial) / units_per_s if units_per_s else None
 
 
 def _progress(unit: Unit | None) -> str:

@@ -60,9 +60,11 @@ def test_a_run_is_found_by_its_id_a_prefix_and_as_the_last(cli, submitted):
 def test_status_shows_what_a_running_unit_does_and_where(cli, submitted, database):
     held = claim(database)
     with database.transaction() as session:
-        units.heartbeat(session, held, units.Report(50, 200, "steps", "loss 1.25"), 60.0)
+        units.heartbeat(session, held, units.Report(50, 200, "steps", "loss 1.25", rate=2.0), 60.0)
     shown = cli("status", "last").out
-    assert re.search(r"train +open +0/1 units, 50/200 steps, .*steps/s, loss 1.25, ETA .* on cpu", shown)
+    assert re.search(
+        r"train +open +0/1 units, 50/200 steps, 2 steps/s, loss 1.25, ETA 1 m 15 s +on cpu", shown
+    )
     stage = cli("status", "last", "--json").json["stages"][0]
     assert (stage["running"], stage["waiting"], stage["fraction"], stage["device"]) == (1, 0, 0.25, "cpu")
 
@@ -165,14 +167,14 @@ def test_workers_shows_who_holds_which_unit(cli, submitted, database):
 
 def test_the_schema_version_is_told_before_and_after_the_database_exists(cli, home):
     assert (
-        "arith.db: not there yet (made by the first submit; newest schema 0004)" in cli("db", "current").out
+        "arith.db: not there yet (made by the first submit; newest schema 0005)" in cli("db", "current").out
     )
     assert not home.exists()
-    assert cli("db", "upgrade").out.endswith("arith.db: schema 0004\n")
+    assert cli("db", "upgrade").out.endswith("arith.db: schema 0005\n")
     assert cli("db", "upgrade").code == 0
-    assert cli("db", "current").out.endswith("arith.db: schema 0004 (current)\n")
+    assert cli("db", "current").out.endswith("arith.db: schema 0005 (current)\n")
 
 
 def test_a_database_without_a_schema_is_told_what_it_needs(cli, home, monkeypatch, tmp_path):
     monkeypatch.setenv("ARITH_DATABASE_URL", f"sqlite:///{tmp_path}/own.db")
-    assert "schema none (this arithctl needs 0004: run `arithctl db upgrade`)" in cli("db", "current").out
+    assert "schema none (this arithctl needs 0005: run `arithctl db upgrade`)" in cli("db", "current").out

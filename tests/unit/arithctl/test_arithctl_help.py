@@ -89,6 +89,14 @@ def test_the_shell_completes_commands_recipes_and_runs(submitted):
     assert complete("submit", "tiny-s") == ["tiny-specialized"]
     for command in ("status", "logs", "results", "figures", "cancel", "resume"):
         assert complete(command, "tiny") == [submitted]
+        assert complete(command, "la") == ["last"]
+
+
+def test_the_shell_completes_groups(cli, home):
+    group = cli("submit", "tiny-specialized", "--sweep", "seed=1,2", "--json").json["group"]
+    assert complete("compare", "group") == [group]
+    assert len(complete("compare", "tiny")) == 2
+    assert set(complete("compare", "")) == {group, "last", *complete("compare", "tiny")}
 
 
 def test_completing_where_there_are_no_runs_offers_nothing_and_creates_nothing(home):

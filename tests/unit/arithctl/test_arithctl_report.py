@@ -269,6 +269,17 @@ def test_a_curve_keeps_every_measured_accuracy_and_the_last_step():
     assert all(math.isfinite(value) for value in curve.loss)
 
 
+def test_a_curve_says_after_which_step_each_lesson_began():
+    measured = {300: "numbers", 600: "numbers", 900: "sums", 1_200: "all", 1_500: "all"}
+    lines = [
+        {"step": step, "loss": 1.0}
+        | ({"accuracy": 0.5, "lesson": measured[step]} if step in measured else {})
+        for step in range(1, 1_601)
+    ]
+    assert curve_of(lines).lessons == [(0, "numbers"), (600, "sums"), (900, "all")]
+    assert curve_of([{"step": 1, "loss": 1.0}, {"step": 2, "loss": 1.0, "accuracy": 0.5}]).lessons == []
+
+
 def test_vendored_files_are_those_that_were_checked_and_have_their_licence():
     folder = PACKAGE / "vendor"
     listed = dict(
