@@ -62,6 +62,7 @@ def mean_figures(database: Database, group: Named) -> list[FigureData]:
             group.id if len(found) == 1 else f"{group.id}-{number}",
             _as_scores(cells),
             title=_title(condition),
+            name="" if len(found) == 1 else _title(condition),
             summary=[_as_value(row) for row in summary if row["condition"] == condition.label],
         )
         for number, condition in enumerate(found, start=1)

@@ -74,13 +74,16 @@ class FigureData:
     """Position of the last token of each variable's own equation."""
     untrained: Mapping[str, float | None]
     """Best correlation that the same probe finds in an untrained LM; None where it was not measured."""
+    name: str
+    """What tells it from others on the same page where there is no room for its title."""
 
     @classmethod
     def from_rows(
-        cls, run: str, rows: Iterable[Row], *, title: str = "", summary: Iterable[Row] = ()
+        cls, run: str, rows: Iterable[Row], *, title: str = "", name: str = "", summary: Iterable[Row] = ()
     ) -> FigureData:
         """Read everything from the score rows of one run, and accuracy and `untrained/…` from its summary.
 
+        `name` is the run's id unless said otherwise.
         Raises ValueError if there is no row.
         """
         rows = tuple(rows)
@@ -103,6 +106,7 @@ class FigureData:
             given=_by_position(rows, labels, variables, "given", False, np.bool_),
             own_equation_end=own_equation_ends(labels, variables),
             untrained={variable: _untrained(summary, variable) for variable in variables},
+            name=name or run,
         )
 
     @property

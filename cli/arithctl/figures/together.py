@@ -34,9 +34,9 @@ def together_figure(runs: Sequence[FigureData], family: str, width: float) -> Fi
         layers = max(len(run.layers) for run in runs)
         below = -(-len(runs) // across)
         heights = [0.8 if page.narrow else 1.0, min(row_height(layers), _ROWS / (below * layers)) * layers]
-        # The head of a narrow column has room for the run's id alone.
+        # The head of a narrow column has room for a name alone.
         room = page.column(1) * 72 / (0.62 * TEXT)
-        heads = [(_short(headline(run), run.run, room), accuracy_line(run)) for run in runs]
+        heads = [(_short(headline(run), run.name, room), accuracy_line(run)) for run in runs]
         figure, blocks = page.blocks(heights, 0.09, tokens, heads)
         page.legend(figure, legend_handles(*runs))
         for number, (run, (lines, bars)) in enumerate(zip(runs, blocks, strict=True)):
@@ -67,5 +67,7 @@ def _title(family: str) -> str:
     return f"Correlation by layer and token, {FAMILIES.get(family, family).split(' (')[0]}"
 
 
-def _short(title: str, run: str, room: float) -> str:
-    return title if len(title) <= room else run
+def _short(title: str, name: str, room: float) -> str:
+    if len(title) <= room:
+        return title
+    return name if len(name) <= room else f"{name[: int(room) - 1]}…"

@@ -68,7 +68,8 @@ def run(layers: int, *, chain: bool = False, families: tuple[str, ...] = ("mlp",
 
 def two(chain: bool = False) -> list[FigureData]:
     """A model of 8 blocks and one of 3, as figure 2 shows two."""
-    return [replace(run(9, chain=chain), run="general-1"), replace(run(4, chain=chain), run="special-1")]
+    named = (("general-1", 9), ("special-1", 4))
+    return [replace(run(layers, chain=chain), run=name, name=name) for name, layers in named]
 
 
 def test_each_family_gets_both_figures_in_every_format_and_their_numbers(tmp_path: Path) -> None:
@@ -256,6 +257,19 @@ def test_two_models_stand_side_by_side_on_a_wide_page_and_below_each_other_on_a_
 def test_long_texts_take_the_whole_width_of_the_page() -> None:
     boxes = panels(together_figure(two(chain=True), "mlp", WIDTHS["double"]))
     assert boxes[1][1] > boxes[2][3]
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("lm.width=96, mean of 3 seeds", "lm.width=96, mean of 3 seeds"), ("x" * 200, "x" * 30)],
+    ids=["fits", "too long"],
+)
+def test_where_there_is_no_room_for_a_title_the_name_stands_at_the_head(name: str, shown: str) -> None:
+    first, second = two()
+    titled = replace(first, title="a title that no column of a page can hold " * 3, name=name)
+    heads = [text.get_text() for text in texts(together_figure([titled, second], "mlp", WIDTHS["double"]))]
+    assert any(head.startswith(shown) for head in heads)
+    assert not any("no column" in head for head in heads)
 
 
 def test_models_drawn_together_have_their_numbers_beside_them(tmp_path: Path) -> None:
