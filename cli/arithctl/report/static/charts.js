@@ -201,7 +201,7 @@ const ArithCharts = (() => {
   function curve(data, look) {
     const pairs = (column) => data.step.map((step, i) => [step, column[i]]).filter((pair) => pair[1] !== null);
     const axis = { nameTextStyle: { color: look.quiet }, axisLabel: { color: look.quiet }, splitLine: { lineStyle: { color: look.line } } };
-    const begins = { silent: true, symbol: "none", animation: false, lineStyle: { color: look.quiet, type: "dashed" }, label: { color: look.quiet, position: "insideEndTop", formatter: (mark) => mark.name }, data: data.lessons.map(([step, name]) => ({ xAxis: step, name })) };
+    const begins = { silent: true, symbol: "none", animation: false, lineStyle: { color: look.quiet, type: "dashed" }, label: { color: look.ink, position: "middle", rotate: 0, align: "left", distance: 0, offset: [12, -8], formatter: (mark) => mark.name }, data: data.lessons.map(([step, name]) => ({ xAxis: step, name })) };
     const formatter = (items) => rows(`Step ${N.counted(items[0].value[0])}`, items.map((item) => [item.seriesName, N.text(item.value[1])]));
     return {
       ...base(look), grid: { left: 52, right: 52, top: 36, bottom: 42 },
