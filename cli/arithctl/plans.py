@@ -90,11 +90,11 @@ def print_sweep(settings: Settings, members: Sequence[Member], as_json: bool) ->
         for member, cost in zip(members, stages, strict=True)
     ]
     print_table(rows, list(rows[0]), title=f"Forecast of {len(rows)} runs, each as if it were alone")
+    click.echo(f"Time: {_trust(why)}.")
     click.echo(
         f"Together {human_bytes(total_bytes([member.spec for member in members]))}: "
         "LMs and hidden states that runs have in common are made once."
     )
-    click.echo(f"Time: {_trust(why)}.")
 
 
 def _time(seconds: float, at_most: bool) -> str:

@@ -8,7 +8,7 @@ surrounds it costs width. Beyond the widths that were timed the nearest one hold
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -54,15 +54,18 @@ def makespan(seconds: Sequence[float], workers: int, start_s: float) -> float:
 
 
 def _rate(rates: Rates, kind: str) -> float:
-    if kind in rates or "@" not in kind:
-        return rates.get(kind, 0.0)
     name, _, width = kind.partition("@")
-    points = sorted(
-        (1 / int(at), rate)
-        for other, rate in rates.items()
-        for own, _, at in [other.partition("@")]
-        if own == name and at
-    )
+    if not width:
+        return rates.get(kind, 0.0)
+    # Zero is what a fit gives where it could not tell a rate from noise: it is no measurement.
+    points = sorted((1 / int(at), rate) for at, rate in _widths(rates, name) if rate > 0)
     if not points:
         return 0.0
-    return float(np.interp(1 / int(width), [x for x, _ in points], [rate for _, rate in points]))
+    return float(np.interp(1 / int(width), [place for place, _ in points], [rate for _, rate in points]))
+
+
+def _widths(rates: Rates, name: str) -> Iterator[tuple[str, float]]:
+    for kind, rate in rates.items():
+        own, _, width = kind.partition("@")
+        if own == name and width:
+            yield width, rate

@@ -7,6 +7,7 @@ matrices gain.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,7 +49,7 @@ _TRIALS: dict[str, tuple[str, dict[str, Any]]] = {
             "lm.ffn": 2048,
             "lm.heads": 8,
             "lm.layers": 2,
-            "lm.training.problems": 384,
+            "lm.training.problems": 640,
             "lm.training.batch_tokens": 1_408,
             "lm.training.evaluate_problems": 64,
             "extract.n_train": 500,
@@ -64,9 +65,17 @@ _TRIALS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def all_trials() -> list[Trial]:
-    """Every trial, in the order in which they are run; seeds differ, so that none finds another's artifacts."""
+def all_trials(instead: Mapping[str, Any] | None = None) -> list[Trial]:
+    """Every trial, in the order in which they are run; seeds differ, so that none finds another's artifacts.
+
+    `instead` replaces fields of all of them: smaller sizes show that a calibration works, and measure nothing.
+    """
     return [
-        Trial(name, recipes.load(recipe).resolve([*(_ALL | fields).items()], seed=1_000 + number))
+        Trial(
+            name,
+            recipes.load(recipe).resolve(
+                [*(_ALL | fields | dict(instead or {})).items()], seed=1_000 + number
+            ),
+        )
         for number, (name, (recipe, fields)) in enumerate(_TRIALS.items())
     ]
