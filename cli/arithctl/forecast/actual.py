@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from arith_shared.errors import SpecError
 from arith_shared.ledger import plan
 from arith_shared.ledger.rounds import kind_of, layer_groups
 from arith_shared.ledger.tables import Artifact, Attempt, Run, Stage, Unit
@@ -58,9 +59,12 @@ class Comparison:
 
 
 def compare(session: Session, run_id: str) -> list[Comparison]:
-    """Every stage of a run."""
+    """Every stage of a run; nothing of a run whose spec this version cannot read."""
     run = session.get_one(Run, run_id)
-    spec = parse_spec(run.spec)
+    try:
+        spec = parse_spec(run.spec)
+    except SpecError:
+        return []
     calibration = _calibration(run)
     took, written = busy(session, run_id), _written(session, run_id, keep=spec.extract.keep_states)
     stages = session.scalars(select(Stage).where(Stage.run_id == run_id)).all()

@@ -270,6 +270,17 @@ def test_status_shows_forecast_and_actual_figures(cli, home, settings):
     assert rows[2]["time_ratio"] == pytest.approx(1.2)
 
 
+def test_a_run_of_a_version_with_other_fields_still_has_a_status(cli, home):
+    home.mkdir()
+    database, run_id = finished(home, small_spec())
+    with database.transaction() as session:
+        runs.find(session, run_id).spec = {"of": "another version"}
+    database.close()
+    ran = cli("status", run_id, "--json")
+    assert (ran.code, ran.json["forecast"]) == (0, [])
+    assert cli("status", run_id).code == 0
+
+
 def test_trials_are_real_recipes_that_share_no_artifact():
     trials = all_trials()
     assert len({trial.spec.seed for trial in trials}) == len(trials) == 4
