@@ -26,22 +26,30 @@ class Trial:
 #: Trained for so few steps nothing is solved, so all is kept; nor does any training stop early.
 _ALL: dict[str, Any] = {"lm.training.stop_at_accuracy": None, "extract.keep": "all"}
 _CHEAP_PROBES = {"probe.families": ["ridge"], "probe.resamples": 0}
-_FEW_PROBLEMS = {"extract.n_train": 1000, "extract.n_eval": 1000}
 _TRIALS: dict[str, tuple[str, dict[str, Any]]] = {
     "states": (
         "tiny-specialized",
-        {"lm.training.problems": 2_560, **_FEW_PROBLEMS, **_CHEAP_PROBES},
+        {"lm.training.problems": 1_280, "extract.n_train": 1_000, "extract.n_eval": 1_000, **_CHEAP_PROBES},
     ),
     "probes": (
         "tiny-specialized",
         {
-            "lm.training.problems": 12_800,
+            "lm.training.problems": 10_240,
             "extract.layers": [2],
             "extract.positions": [0, 2, 3, 4, 8, 10, 14, 18],
             "probe.block_positions": 2,
         },
     ),
-    "chain": ("tiny-cot", {"lm.training.problems": 2_560, **_FEW_PROBLEMS, **_CHEAP_PROBES}),
+    "chain": (
+        "tiny-cot",
+        {
+            "lm.training.problems": 2_560,
+            "extract.n_train": 500,
+            "extract.n_eval": 500,
+            "extract.shard_problems": 500,
+            **_CHEAP_PROBES,
+        },
+    ),
     "wide": (
         "tiny-specialized",
         {
@@ -49,12 +57,12 @@ _TRIALS: dict[str, tuple[str, dict[str, Any]]] = {
             "lm.ffn": 2048,
             "lm.heads": 8,
             "lm.layers": 2,
-            "lm.training.problems": 640,
+            "lm.training.problems": 512,
             "lm.training.batch_tokens": 1_408,
             "lm.training.evaluate_problems": 64,
-            "extract.n_train": 500,
-            "extract.n_eval": 500,
-            "extract.shard_problems": 500,
+            "extract.n_train": 250,
+            "extract.n_eval": 250,
+            "extract.shard_problems": 250,
             "extract.layers": [2],
             "extract.positions": [0, 2, 4, 8],
             "probe.block_positions": 1,
