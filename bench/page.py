@@ -27,7 +27,6 @@ _NOT_BUILT = (
     ("scaling: 1 to 2 workers, 1 to 4 simulated hosts", ">= 1.8x, >= 0.95 of ideal", "no bench"),
     ("dispatch of 100,000 units", "flat", "no bench"),
     ("growth with problems, layers, width, units", "linear in problems and layers", "no bench"),
-    ("forecast after a calibration", "within 30 %", "`doctor --calibrate` does not exist"),
     ("everything on a GPU", "see `make paper-gpu`", "no GPU here; its run prints tokens/s and MFU"),
 )
 

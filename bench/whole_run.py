@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -75,9 +75,6 @@ def measure(options: Options, machine: Machine) -> Report:
 
 def run(fields: dict[str, object]) -> tuple[float, list[Handled]]:
     """Wall seconds of the command, and every call of a handler, in seconds since its start."""
-    overrides = [part for name, value in fields.items() for part in ("-s", f"{name}={value}")]
-    settings = {name: value for name, value in os.environ.items() if not name.startswith("ARITH_")}
-    settings |= {"ARITH_MODE": "embedded", "ARITH_LOG_FORMAT": "json", "OMP_WAIT_POLICY": "passive"}
     with tempfile.TemporaryDirectory() as folder:
         start, clock = time.time(), time.perf_counter()
         command = [
@@ -88,15 +85,28 @@ def run(fields: dict[str, object]) -> tuple[float, list[Handled]]:
             "tiny-specialized",
             "--wait",
             "--json",
-            *overrides,
+            *overrides(fields),
         ]
-        done = subprocess.run(command, cwd=folder, env=settings, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, cwd=folder, env=settings(), capture_output=True, text=True, check=False
+        )
         wall = time.perf_counter() - clock
         if done.returncode:
             raise RuntimeError(f"the run failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
         logs = [path.read_text(encoding="utf-8") for path in Path(folder, ".arith", "logs").glob("*.log")]
     found = [Handled(one.stage, one.start - start, one.end - start) for text in logs for one in read(text)]
     return wall, found
+
+
+def overrides(fields: Mapping[str, object]) -> list[str]:
+    """The options of `submit` that replace fields."""
+    return [part for name, value in fields.items() for part in ("-s", f"{name}={value}")]
+
+
+def settings() -> dict[str, str]:
+    """The environment of an embedded run, without any setting of the person's."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("ARITH_")}
+    return own | {"ARITH_MODE": "embedded", "ARITH_LOG_FORMAT": "json", "OMP_WAIT_POLICY": "passive"}
 
 
 def read(log: str) -> Iterator[Handled]:

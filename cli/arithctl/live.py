@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console, Group
 from rich.text import Text
@@ -32,7 +32,7 @@ def frame(snapshot: Snapshot, title: str, console: Console) -> Group:
     bars = "━─" if unicode else "#-"
     lines = _runs(snapshot, title, bars) if title else []
     for view in snapshot.focus:
-        lines += [*([Text()] if lines else []), *_run(view, bars)]
+        lines += [*([Text()] if lines else []), *_run(view, bars, snapshot.forecast_s)]
     at_work = _workers(snapshot.workers, alone=not title)
     events = _events(snapshot, alone=not title)
     room = max(_FEWEST_EVENTS, height - len(lines) - len(at_work) - 3)
@@ -68,12 +68,12 @@ def _overview(run: Overview, bars: str) -> Text:
     )  # fmt: skip
 
 
-def _run(view: RunView, bars: str) -> list[Text]:
+def _run(view: RunView, bars: str, forecast_s: Mapping[tuple[str, str], float]) -> list[Text]:
     note = f" ({view.name})" if view.name else ""
     head = Text.assemble((view.id, "bold"), note, ": ", (view.state, _STYLE.get(view.state, "bold")))
     lines = [head.append(f", {human_duration(view.elapsed_s)}")]
     for stage in view.stages:
-        lines.append(_stage(stage, bars))
+        lines.append(_stage(stage, bars, forecast_s.get((view.id, stage.name))))
         if stage.state == "open" and (detail := _detail(stage)):
             lines.append(Text(f"{'':<11}{detail}", "dim"))
     if view.error:
@@ -83,9 +83,10 @@ def _run(view: RunView, bars: str) -> list[Text]:
     return lines
 
 
-def _stage(stage: StageView, bars: str) -> Text:
+def _stage(stage: StageView, bars: str, forecast_s: float | None) -> Text:
+    forecast = f"forecast {human_duration(forecast_s)}" if forecast_s is not None else ""
     if stage.state == "waiting":
-        return Text(f"{stage.name:<10} {bars[1] * _BAR}  waiting", "dim")
+        return Text(f"{stage.name:<10} {bars[1] * _BAR}  waiting {forecast}".rstrip(), "dim")
     share = 1.0 if stage.state == "done" else stage.fraction
     rate = human_rate(stage.rate, stage.rate_unit) if stage.rate else ""
     if stage.eta_s is not None:
@@ -96,7 +97,11 @@ def _stage(stage: StageView, bars: str) -> Text:
         when = f"took {human_duration(stage.elapsed_s)}"
     units = f"{stage.done}/{stage.total}"
     return Text.assemble(
-        f"{stage.name:<10} ", _bar(share, bars, stage.state), f" {share:>4.0%} {units:>7}  {rate:<18} ", when
+        f"{stage.name:<10} ",
+        _bar(share, bars, stage.state),
+        f" {share:>4.0%} {units:>7}  {rate:<18} ",
+        when,
+        (f", {forecast}" if forecast else "", "dim"),
     )
 
 

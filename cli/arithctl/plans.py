@@ -11,17 +11,30 @@ import yaml
 from arith_shared.analysis.sweep import words
 from arith_shared.ledger.groups import Member
 from arith_shared.ledger.rounds import layer_groups
+from arith_shared.settings import Settings
 from arith_shared.specs import Spec
-from arithctl.forecast import as_rows, forecast, measure_rate, peak_bytes, states_bytes, total_bytes
+from arithctl.forecast import (
+    as_rows,
+    forecast,
+    in_all,
+    measure_rate,
+    peak_bytes,
+    states_bytes,
+    total_bytes,
+)
+from arithctl.forecast.calibration import load
 from arithctl.output import human_bytes, human_duration, print_table
 
 
-def print_plan(spec: Spec, as_json: bool) -> None:
+def print_plan(settings: Settings, spec: Spec, as_json: bool) -> None:
     """The resolved spec, and what each stage will cost."""
-    stages = forecast(spec)
+    calibration, why = load(settings)
+    stages = forecast(spec, calibration)
     resolved = spec.model_dump(mode="json")
+    total = in_all(stages, calibration)
     if as_json:
-        click.echo(json.dumps({"spec": resolved, "forecast": as_rows(stages)}, indent=2))
+        facts = {"spec": resolved, "forecast": as_rows(stages), "seconds": total, "calibration": why}
+        click.echo(json.dumps(facts, indent=2))
         return
     click.echo(yaml.safe_dump(resolved, sort_keys=False).rstrip())
     rows = [
@@ -30,14 +43,22 @@ def print_plan(spec: Spec, as_json: bool) -> None:
             "units": stage.units,
             "FLOPs": f"{stage.flops:.2e}",
             "disk": human_bytes(stage.size_bytes),
-            "time here": human_duration(stage.seconds),
+            "time here": _time(stage.seconds, stage.at_most),
         }
         for stage in stages
     ]
-    click.echo()
-    print_table(
-        rows, list(rows[0]), title="Forecast (time: this machine's processor, to a factor of about two)"
+    rows.append(
+        {
+            "stage": "in all",
+            "units": sum(stage.units for stage in stages),
+            "FLOPs": f"{sum(stage.flops for stage in stages):.2e}",
+            "disk": human_bytes(sum(stage.size_bytes for stage in stages)),
+            "time here": _time(total, any(stage.at_most for stage in stages)),
+        }
     )
+    click.echo()
+    print_table(rows, list(rows[0]), title="Forecast")
+    click.echo(f"Time: {_trust(why)}.")
     if not spec.extract.keep_states:
         rounds = len(layer_groups(spec))
         click.echo(
@@ -46,16 +67,17 @@ def print_plan(spec: Spec, as_json: bool) -> None:
         )
 
 
-def print_sweep(members: Sequence[Member], as_json: bool) -> None:
+def print_sweep(settings: Settings, members: Sequence[Member], as_json: bool) -> None:
     """Every run of a sweep with its cost, and the bytes of all of them, what they share counted once."""
-    rate = measure_rate()
-    stages = [forecast(member.spec, rate) for member in members]
+    calibration, why = load(settings)
+    rate = None if calibration else measure_rate()
+    stages = [forecast(member.spec, calibration, rate) for member in members]
     if as_json:
         runs = [
             {"swept": member.swept, "spec": member.spec.model_dump(mode="json"), "forecast": as_rows(cost)}
             for member, cost in zip(members, stages, strict=True)
         ]
-        click.echo(json.dumps({"runs": runs}, indent=2))
+        click.echo(json.dumps({"runs": runs, "calibration": why}, indent=2))
         return
     rows = [
         {
@@ -63,12 +85,24 @@ def print_sweep(members: Sequence[Member], as_json: bool) -> None:
             "units": sum(stage.units for stage in cost),
             "FLOPs": f"{sum(stage.flops for stage in cost):.2e}",
             "disk": human_bytes(sum(stage.size_bytes for stage in cost)),
-            "time here": human_duration(sum(stage.seconds for stage in cost)),
+            "time here": _time(in_all(cost, calibration), any(stage.at_most for stage in cost)),
         }
         for member, cost in zip(members, stages, strict=True)
     ]
     print_table(rows, list(rows[0]), title=f"Forecast of {len(rows)} runs, each as if it were alone")
+    click.echo(f"Time: {_trust(why)}.")
     click.echo(
         f"Together {human_bytes(total_bytes([member.spec for member in members]))}: "
         "LMs and hidden states that runs have in common are made once."
     )
+
+
+def _time(seconds: float, at_most: bool) -> str:
+    return f"{'at most ' if at_most else ''}{human_duration(seconds)}"
+
+
+def _trust(why: str) -> str:
+    """How far the times can be believed."""
+    if why.startswith("calibrated"):
+        return why
+    return f"this machine's processor, to a factor of about two; {why}"

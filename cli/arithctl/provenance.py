@@ -20,9 +20,14 @@ def collect() -> dict[str, Any]:
         "arithctl": arith_shared.__version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: version for name in _PACKAGES if (version := _version(name))},
+        "packages": packages(),
         "git": _git(),
     }
+
+
+def packages() -> dict[str, str]:
+    """The versions of what results depend on, as far as it is installed."""
+    return {name: version for name in _PACKAGES if (version := _version(name))}
 
 
 def _version(package: str) -> str | None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from sqlalchemy.orm import Session
 
 from arith_shared.ledger import groups, views, workers
 from arith_shared.ledger.groups import Overview
 from arith_shared.ledger.tables import RUN_OVER, Event
+from arithctl.forecast.actual import forecast_s
 
 #: Runs whose stages are looked at, of several.
 _FOCUS = 2
@@ -36,6 +37,8 @@ class Snapshot:
     focus: Sequence[views.RunView]
     workers: Sequence[WorkerNow]
     events: Sequence[Event]
+    #: Seconds forecast at submission, by run and stage, of runs in `focus` that have a forecast.
+    forecast_s: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
     @property
     def is_over(self) -> bool:
@@ -65,4 +68,5 @@ def take(session: Session, run_ids: Sequence[str]) -> Snapshot:
         [views.run_view(session, run) for run in focus],
         alive,
         views.last_events(session, run_ids, _EVENTS),
+        {(run, stage): seconds for run in focus for stage, seconds in forecast_s(session, run).items()},
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from dataclasses import asdict
+from typing import Any, TypeVar
 
 import click
 from sqlalchemy.exc import IntegrityError
@@ -20,7 +21,8 @@ from arith_shared.specs import Spec
 from arith_shared.store.artifacts import ArtifactStore
 from arithctl import provenance
 from arithctl.connection import open_database, open_store
-from arithctl.forecast import total_bytes
+from arithctl.forecast import calibration, total_bytes
+from arithctl.forecast.actual import PROVENANCE
 from arithctl.housekeeping import make_room
 from arithctl.output import human_bytes
 
@@ -39,7 +41,9 @@ def new_run(settings: Settings, spec: Spec, *, recipe: str, name: str | None, ke
 
     Raises DiskBudgetError, UnreachableError or UserError before anything is written.
     """
-    return _submit(settings, [spec], recipe, lambda database: _insert(database, spec, recipe, name, key))
+    return _submit(
+        settings, [spec], recipe, lambda database: _insert(settings, database, spec, recipe, name, key)
+    )
 
 
 def new_group(
@@ -48,7 +52,10 @@ def new_group(
     """Insert the runs of a sweep, all or none, as `new_run` does one. Returns the group's id and the runs'."""
     specs = [member.spec for member in members]
     return _submit(
-        settings, specs, recipe, lambda database: _insert_group(database, members, recipe, name, key)
+        settings,
+        specs,
+        recipe,
+        lambda database: _insert_group(settings, database, members, recipe, name, key),
     )
 
 
@@ -78,19 +85,32 @@ def _submit(
         return made
 
 
-def _insert(database: Database, spec: Spec, recipe: str, name: str | None, key: str | None) -> str:
+def _facts(settings: Settings) -> dict[str, Any]:
+    """The run's provenance: with the calibration, so that its forecast can be told ever after."""
+    found, _ = calibration.load(settings)
+    return provenance.collect() | ({PROVENANCE: asdict(found)} if found else {})
+
+
+def _insert(
+    settings: Settings, database: Database, spec: Spec, recipe: str, name: str | None, key: str | None
+) -> str:
     with database.transaction() as session:
         if key is not None and (known := runs.of_key(session, spec, recipe=recipe, key=key)) is not None:
             click.echo(f"{known.id} was submitted with this key before", err=True)
             return known.id
-        facts = provenance.collect()
+        facts = _facts(settings)
         run = runs.submit(session, spec, recipe=recipe, name=name, provenance=facts, key=key)
         reach("submit.before_commit")
         return run.id
 
 
 def _insert_group(
-    database: Database, members: Sequence[Member], recipe: str, name: str | None, key: str | None
+    settings: Settings,
+    database: Database,
+    members: Sequence[Member],
+    recipe: str,
+    name: str | None,
+    key: str | None,
 ) -> tuple[str, list[str]]:
     with database.transaction() as session:
         if key is not None:
@@ -98,7 +118,7 @@ def _insert_group(
             if known is not None:
                 click.echo(f"{known[0]} was submitted with this key before", err=True)
                 return known
-        facts = provenance.collect()
+        facts = _facts(settings)
         made = groups.submit(session, members, recipe=recipe, name=name, provenance=facts, key=key)
         reach("submit.before_commit")
         return made

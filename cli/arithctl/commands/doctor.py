@@ -18,13 +18,23 @@ from arithctl.options import complete_run, json_option
     shell_complete=complete_run,
     help="Read every artifact of this run again instead, and compare checksums.",
 )
+@click.option(
+    "--calibrate",
+    is_flag=True,
+    help="Time small runs on this machine instead, about a minute, for the forecasts of `submit --dry-run`.",
+)
 @json_option
 @click.pass_context
-def doctor(ctx: click.Context, run: str | None, as_json: bool) -> None:
+def doctor(ctx: click.Context, run: str | None, calibrate: bool, as_json: bool) -> None:
     """Check what is configured, reachable, missing or insecure, and say what to do about it.
 
     Exits with 3 if something that is configured cannot be used; with --verify, with 1 if a file is damaged.
     """
+    if run is not None and calibrate:
+        raise click.UsageError("--verify and --calibrate exclude each other")
+    if calibrate:
+        _calibrate(as_json)
+        return
     if run is not None:
         ctx.exit(_verify(run, as_json))
     from arith_shared.settings import load_settings
@@ -70,3 +80,25 @@ def _verify(run: str, as_json: bool) -> int:
         remedy = f"; `arithctl resume {run_id} --repair` makes them again" if damaged else ""
         click.echo(f"{run_id}: {len(found)} artifacts, {total} read, {len(damaged)} damaged{remedy}")
     return RUN_FAILED if damaged else 0
+
+
+def _calibrate(as_json: bool) -> None:
+    from arith_shared.settings import load_settings
+    from arithctl.forecast.calibration import save
+    from arithctl.forecast.measure import calibrate
+    from arithctl.forecast.trials import all_trials
+    from arithctl.output import human_duration
+
+    def tell(number: int, count: int, name: str) -> None:
+        click.echo(f"{number}/{count}  {name}", err=True)
+
+    settings = load_settings()
+    click.echo(
+        "Timing small runs: about a minute on two idle cores. Leave the machine alone meanwhile.", err=True
+    )
+    found = calibrate(settings, all_trials(), tell)
+    path = save(found, settings)
+    if as_json:
+        click.echo(json.dumps(asdict(found), indent=2))
+    else:
+        click.echo(f"calibrated in {human_duration(found.took_s)}: {path}")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from arith_shared.ledger.groups import Named, Overview
     from arith_shared.ledger.views import RunView
     from arith_shared.settings import Settings
+    from arithctl.forecast.actual import Comparison
 
 #: Runs that `--watch` without a name shows.
 _NEWEST = 20
@@ -47,17 +48,21 @@ def status(run: str | None, live: bool, as_json: bool) -> None:
 
 def _print_named(database: Database, named: Named, settings: Settings, as_json: bool) -> None:
     from arith_shared.ledger import groups, views
+    from arithctl.forecast import actual
 
     with database.reading() as session:
         if named.is_group:
             _print_group(named.id, groups.overview(session, [one.id for one in named.runs]), as_json)
             return
         view = views.run_view(session, named.id)
+        compared = actual.compare(session, named.id)
     trouble = _broker_trouble(settings, view)
     if as_json:
-        click.echo(json.dumps(_as_json(view) | {"broker": trouble}, indent=2))
+        facts = {"broker": trouble, "forecast": actual.as_rows(compared)}
+        click.echo(json.dumps(_as_json(view) | facts, indent=2))
         return
     _print_run(view)
+    _print_forecast(compared)
     if trouble is not None:
         click.echo(f"  {trouble}; units in work end, the rest waits until it is back")
 
@@ -172,3 +177,38 @@ def _print_run(view: RunView) -> None:
         click.echo(f"  error: {view.error}")
     elif view.last_error and view.state != "done":
         click.echo(f"  last error: {view.last_error} (`arithctl logs {view.id} --errors`)")
+
+
+def _print_forecast(compared: list[Comparison]) -> None:
+    """What was forecast beside what it took and wrote; nothing while nothing was done."""
+    from arithctl.output import human_bytes, human_duration, print_table
+
+    if not any(one.took_s is not None for one in compared):
+        return
+    calibrated = any(one.forecast_s is not None for one in compared)
+    rows = []
+    for one in compared:
+        time = {
+            "forecast": f"{'at most ' if one.at_most else ''}{human_duration(one.forecast_s)}",
+            "for what was done": human_duration(one.for_done_s),
+        }
+        rows.append(
+            {
+                "stage": one.stage,
+                **(time if calibrated else {}),
+                "at work": human_duration(one.took_s),
+                **({"time ratio": _times(one.time_ratio)} if calibrated else {}),
+                "disk forecast": human_bytes(one.forecast_bytes),
+                "written": human_bytes(one.written_bytes),
+                "disk ratio": _times(one.bytes_ratio),
+                "note": one.note,
+            }
+        )
+    click.echo()
+    print_table(rows, list(rows[0]), title="Forecast at submission, and what it came to")
+    if not calibrated:
+        click.echo("No time was forecast: there was no calibration (`arithctl doctor --calibrate`).")
+
+
+def _times(ratio: float | None) -> str:
+    return f"{ratio:.2f}" if ratio is not None else "-"

@@ -85,10 +85,10 @@ def submit(
     fixed = [library.parse_override(text) for text in overrides]
     members = expand(found, fixed, seed, [parse_sweep(text) for text in sweeps]) if sweeps else []
     spec = settle(found.resolve(fixed, seed)) if not sweeps else members[0].spec
-    if dry_run:
-        print_sweep(members, as_json) if sweeps else print_plan(spec, as_json)
-        return
     settings = load_settings()
+    if dry_run:
+        print_sweep(settings, members, as_json) if sweeps else print_plan(settings, spec, as_json)
+        return
     if settings.mode == "compose":
         click.echo(settings.reason, err=True)
     if sweeps:

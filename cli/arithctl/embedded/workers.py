@@ -124,6 +124,7 @@ class Workers:
             # Said in full, so that no worker looks for a stack of its own.
             "ARITH_BROKER_URL": self._settings.broker,
             "ARITH_DATABASE_URL": self._settings.database,
+            "ARITH_ARTIFACTS": self._settings.artifact_root,
             "ARITH_HOME": str(self._settings.home.absolute()),
             "ARITH_THREADS": threads,
             "OMP_NUM_THREADS": threads,

@@ -6,7 +6,8 @@ import pytest
 
 from arith_shared.testing import small_spec
 from arithctl import recipes
-from arithctl.forecast import forecast, measure_rate, parameters, states_bytes
+from arithctl.forecast import forecast, measure_rate, states_bytes, total_bytes
+from arithctl.forecast.counts import parameters, training_steps
 
 
 def by_stage(spec):
@@ -48,12 +49,41 @@ def test_more_work_is_forecast_to_cost_more(group, field, stage, attribute):
 def test_a_course_costs_a_training_set_per_lesson_and_a_definition_is_read_once_for_all_its_questions():
     general = recipes.load("tiny-general").resolve()
     texts = 64_000 + 3 * 320_000
+    # 64 definitions a step, and a look at 2,000 problems of 22 tokens every 100 steps.
+    assert training_steps(general) == texts / 64
+    looks = 2 * 2_000 * 22 * texts / 64 / 100
     # 18 tokens of definition, and name, sign and answer for each of three variables.
-    assert by_stage(general)["train"].flops == pytest.approx(6 * parameters(general) * texts * (18 + 3 * 3))
+    expected = parameters(general) * (6 * texts * (18 + 3 * 3) + looks)
+    assert by_stage(general)["train"].flops == pytest.approx(expected)
     plain = recipes.load("tiny-general").resolve(
         [("lm.training.questions", "one"), ("lm.training.course", [])]
     )
-    assert by_stage(plain)["train"].flops == pytest.approx(6 * parameters(plain) * 64_000 * 22)
+    # 78 texts of 22 tokens fit into 1,728, so 821 steps and 9 looks.
+    assert training_steps(plain) == 821
+    expected = parameters(plain) * (6 * 64_000 * 22 + 2 * 9 * 2_000 * 22)
+    assert by_stage(plain)["train"].flops == pytest.approx(expected)
+
+
+def test_a_text_of_several_problems_is_one_of_those_that_fill_a_step():
+    # 32 texts of four problems of 47 tokens.
+    assert training_steps(recipes.load("tiny-cot").resolve()) == 64_000 / (32 * 4) == 500
+
+
+def test_shards_for_the_problems_that_a_trained_lm_will_not_solve_are_forecast():
+    # 4,000 / 0.995 problems are five shards of 1,000, and 2,000 / 0.995 are three; the untrained LM needs 4 + 2.
+    stages = by_stage(recipes.load("tiny-specialized").resolve())
+    assert stages["extract"].units == 5 + 3 + 4 + 2
+    assert [stages[name].at_most for name in ("train", "extract")] == [True, False]
+    kept = by_stage(recipes.load("tiny-specialized").resolve([("extract.keep", "all")]))
+    assert kept["extract"].units == 4 + 2 + 4 + 2
+
+
+def test_the_disk_that_a_run_needs_has_room_for_checkpoints():
+    spec = small_spec()
+    stages = by_stage(spec)
+    written = sum(stage.size_bytes for stage in stages.values())
+    # Weights and two moments, in each of two checkpoints.
+    assert total_bytes([spec]) == written + 6 * stages["train"].size_bytes
 
 
 def test_an_untrained_control_doubles_shards_blocks_and_bytes():
@@ -92,7 +122,10 @@ def test_selected_positions_and_layers_cost_their_share():
 
 def test_kept_predictions_are_counted_and_can_be_left_out():
     paper = recipes.load("opt-specialized").resolve()
-    # 2,000 problems x 9 layers x 20 positions x A, B, C x mlp, ridge (and ridge on the untrained LM) x 4 bytes.
+    # 2,000 problems x 9 layers x 20 positions x A, B, C x mlp, ridge (and ridge on the untrained LM) x 4 bytes; in
+    # each of the blocks of five positions the true values as well, and a number for each problem.
     families = 2 + paper.probe.untrained
-    assert by_stage(paper)["probe"].size_bytes == 2_000 * 9 * 20 * 3 * families * 4
-    assert by_stage(small_spec(probe={"keep_predictions": False}))["probe"].size_bytes == 0
+    predictions = 2_000 * 9 * 20 * 3 * families * 4
+    truths = 2_000 * (3 * 4 + 8) * 9 * 4 * (1 + paper.probe.untrained)
+    assert by_stage(paper)["probe"].size_bytes == pytest.approx(predictions + truths, rel=0.05)
+    assert by_stage(small_spec(probe={"keep_predictions": False}))["probe"].size_bytes < 100_000

@@ -52,6 +52,13 @@ def a_group(count: int) -> Snapshot:
     return Snapshot(runs, [RUN, RUN], [*idle, *busy], one_run().events)
 
 
+def test_a_stage_shows_what_was_forecast_for_it():
+    forecast_s = {(RUN.id, "train"): 150.0, ("another", "train"): 3.0}
+    text = "\n".join(drawn(one_run(forecast_s=forecast_s), columns=120))
+    assert "ETA 2 m 5 s, forecast 2 m 30 s" in text
+    assert "forecast" not in "\n".join(drawn(one_run(), columns=120))
+
+
 def test_a_run_shows_stage_worker_and_events():
     text = "\n".join(drawn(one_run()))
     for words in (
