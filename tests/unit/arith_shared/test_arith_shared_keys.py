@@ -82,6 +82,7 @@ FIELDS: dict[str, tuple[Any, set[str]]] = {
     "probe.families": (["ridge"], {PROBE}),  # the untrained LM is read by ridge alone
     "probe.mlp.epochs": (60, {PROBE}),
     "probe.mlp.lr": (1e-2, {PROBE}),
+    "probe.mlp.dtype": ("bfloat16", {PROBE}),
     "probe.ridge.penalties": ([1.0], {PROBE, CONTROL}),
     "probe.controls": (3, {PROBE, CONTROL}),
     "probe.untrained": (True, NOTHING),

@@ -17,6 +17,6 @@ if TYPE_CHECKING:
 __all__ = ["FAMILIES", "Family", "Mlp", "Pulse", "Ridge"]
 
 FAMILIES: dict[str, Callable[[ProbeSpec, torch.device], Family]] = {
-    "mlp": lambda probe, device: Mlp(probe.mlp.epochs, probe.mlp.lr, device),
+    "mlp": lambda probe, device: Mlp(probe.mlp.epochs, probe.mlp.lr, device, probe.mlp.dtype),
     "ridge": lambda probe, device: Ridge(probe.ridge.penalties, device),
 }
