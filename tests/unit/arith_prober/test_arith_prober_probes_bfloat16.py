@@ -6,7 +6,6 @@ Processors without bfloat16 instructions emulate it, so the sizes here are small
 import numpy as np
 import pytest
 import torch
-from harness.recipes import SMALL
 
 from arith_extractor.handler import handle as extract
 from arith_prober.handler import handle as probe
@@ -15,6 +14,7 @@ from arith_prober.probes.together import train_together
 from arith_shared.work import Artifact, Context, Unit
 from arith_trainer.handler import handle as train
 from arithctl import recipes
+from harness.recipes import SMALL
 
 CPU = torch.device("cpu")
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from arith_model.devices import compute_dtype
 from arith_prober.probes.family import Pulse
 
-#: Bytes of hidden units, their gradients and their copies that a batch may take: fits any GPU beside what else is there.
+#: Bytes that the hidden units of a batch, their gradients and copies may take.
 BATCH_BYTES = 2**32
 #: Arrays as large as the hidden units that are alive at once in a step.
 _COPIES = 4
