@@ -6,6 +6,7 @@ MFU counts the FLOPs that the model needs over the data sheet's peak; the other 
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from contextlib import suppress
@@ -19,7 +20,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from arith_model.devices import compute_dtype
+from arith_model.devices import COMPILE_VARIABLE, compute_dtype
 from arith_model.transformer import build_for
 from arith_shared.problems import longest_text
 from arith_trainer.course import Course
@@ -49,6 +50,7 @@ def cases(bench: Bench) -> list[Case]:
         ("eager, Adam not fused", partial(work.steps, fused=False)),
         ("torch.compile", partial(work.steps, mode="default")),
         ("torch.compile, CUDA graphs", partial(work.steps, mode="reduce-overhead")),
+        ("arithctl's loop, ARITH_COMPILE=reduce-overhead", partial(work.ours, "reduce-overhead")),
         ("torch.compile, Adam not fused", partial(work.steps, mode="default", fused=False)),
     ]
 
@@ -121,8 +123,9 @@ class Work:
         optimizer.step()
         optimizer.zero_grad()
 
-    def ours(self) -> Row:
+    def ours(self, compiled: str = "") -> Row:
         """The trainer's own loop: it also checks loss and norm, reports, and waits for the device once per step."""
+        os.environ[COMPILE_VARIABLE] = compiled
         model, options, clock = self._model(), self.spec.lm.training, Clock(self.bench)
 
         def progress(done: float, total: float, unit: str, note: str = "") -> None:
