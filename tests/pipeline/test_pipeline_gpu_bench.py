@@ -8,11 +8,16 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from bench.flops import peak_flops, training_flops_per_token
 from bench.gpu_sections import SECTIONS
+from bench.gpu_sections.recipe import spec_of
+
+from arithctl import recipes
 
 ROOT = Path(__file__).parents[2]
 #: Packages that a bare GPU machine lacks.
@@ -100,3 +105,30 @@ def test_flops_of_a_token_are_those_of_a_count_by_hand() -> None:
     assert peak_flops("NVIDIA H100 PCIe") == 756e12
     assert peak_flops("cpu") is None
     assert peak_flops("cpu", 2.0) == 2e12
+
+
+def as_dict(group: Any) -> Any:
+    """The fields of a group that is no spec; its methods left out."""
+    if not isinstance(group, SimpleNamespace):
+        return group
+    return {name: as_dict(value) for name, value in vars(group).items() if not callable(value)}
+
+
+@pytest.mark.parametrize("recipe", ["opt-specialized", "mistral-cot"])
+def test_the_spec_without_pydantic_is_the_recipe_s(recipe: str) -> None:
+    spec, plain = recipes.load(recipe).resolve(), spec_of(recipe)
+    fields = as_dict(plain)
+    # A property of the one, a field of the other.
+    assert fields["lm"].pop("problems_per_text") == getattr(spec.lm, "problems_per_text", 1)
+    expected = spec.model_dump()
+    assert {name: fields[name] for name in expected} == expected
+    assert plain.task.evaluation() == spec.task.evaluation()
+    assert plain.task.training_distribution() == spec.task.training_distribution()
+    assert plain.task.probed_tokens() == spec.task.probed_tokens()
+
+
+def test_a_changed_field_of_the_spec_without_pydantic_is_changed_alone() -> None:
+    plain, changed = (as_dict(spec_of("opt-specialized", **fields)) for fields in ({}, {"lm__width": 32}))
+    assert changed["lm"].pop("width") == 32
+    assert plain["lm"].pop("width") == 1024
+    assert changed == plain
