@@ -95,7 +95,7 @@ class Cell:
     def prober(self) -> Row:
         """What the prober calls for a cell in bfloat16: states and values are uploaded, predictions come back."""
         (X, Y), (fitted, _), mlp = self.data, self.counts, self.options.mlp
-        family = Mlp(mlp.epochs, mlp.lr, self.bench.device, "bfloat16")
+        family = Mlp(mlp.epochs, mlp.lr, self.bench.device, "bfloat16", together=True)
         X_host, Y_host = X.cpu().numpy(), Y.T.double().cpu().numpy()
         found: list[NDArray[np.float64]] = []
 

@@ -5,8 +5,10 @@ import pytest
 import torch
 from torch import nn
 
+from arith_prober.probes import FAMILIES, mlp
 from arith_prober.probes.mlp import Mlp, build_probe, predict, train_probe
 from arith_prober.probes.together import train_together
+from arith_shared.specs import parse_spec
 
 CPU = torch.device("cpu")
 
@@ -160,3 +162,26 @@ def test_the_pulse_is_felt_between_updates_of_probes_fitted_together(several):
     beats = []
     train_together([build_probe(32, 0)] * 5, X, Y, 3, 1e-3, lambda: beats.append(1), batch_bytes=1)
     assert len(beats) == 5 * 3
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [("float32", 1e-5), ("bfloat16", 1e-2)])
+def test_a_cell_s_probes_predict_the_same_together_as_one_by_one(data, dtype, rtol, monkeypatch):
+    X, Y = data
+    fitted = []
+    monkeypatch.setattr(
+        mlp,
+        "train_together",
+        lambda probes, *rest: fitted.append(len(probes)) or train_together(probes, *rest),
+    )
+    alone, together = (
+        Mlp(30, 1e-3, CPU, dtype, together=together).fit_predict(X[:200], Y[:200], X[200:], [1, 2], no_pulse)
+        for together in (False, True)
+    )
+    assert fitted == [2]
+    np.testing.assert_allclose(together, alone, rtol=rtol, atol=rtol)
+
+
+def test_probes_are_fitted_together_on_a_gpu_and_one_by_one_on_a_processor():
+    options = parse_spec({}).probe
+    assert FAMILIES["mlp"](options, torch.device("cuda")).together
+    assert not FAMILIES["mlp"](options, CPU).together

@@ -61,6 +61,8 @@ class Mlp:
     lr: float
     device: torch.device
     dtype: str = "float32"
+    #: Whether the probes of a cell are fitted in one batched product.
+    together: bool = False
 
     @property
     def cheap_targets(self) -> bool:
@@ -81,11 +83,11 @@ class Mlp:
             for values in (X_train, X_eval, Y_train.T)
         )
         probes = [build_probe(X_train.shape[1], seed).to(self.device) for seed in seeds]
-        if self.device.type == "cpu":
+        if self.together:
+            train_together(probes, train, targets, self.epochs, self.lr, pulse, self.dtype)
+        else:
             for probe, target in zip(probes, targets, strict=True):
                 train_probe(probe, train, target, self.epochs, self.lr, pulse, self.dtype)
-        else:
-            train_together(probes, train, targets, self.epochs, self.lr, pulse, self.dtype)
         return np.stack([predict(probe, evaluation) for probe in probes], axis=1)
 
 
