@@ -1,6 +1,6 @@
 # arithctl: `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help install demo check format test test-fast test-faults test-browser lock vendor reference env up down logs soak explore bench paper-gpu clean
+.PHONY: help install demo check format test test-fast test-faults test-browser lock vendor reference env up down logs soak explore bench bench-gpu paper-gpu clean
 
 # Python 3.11 or newer. PIP_FLAGS reaches every pip call, for example to choose a CPU build of torch.
 PYTHON ?= python3.11
@@ -33,7 +33,13 @@ BENCH_FLAGS ?=
 bench: .venv-peers/.installed ## Measure beside what a user would pick instead, write docs/benchmarks.md; BENCH_FLAGS=--quick.
 	OMP_WAIT_POLICY=passive .venv-peers/bin/python -m bench $(BENCH_FLAGS)
 
-# On a bare GPU machine the environment's own Python: PAPER_PYTHON=python3 make paper-gpu
+# On a bare GPU machine the environment's own Python: GPU_PYTHON=python3 make bench-gpu, PAPER_PYTHON=python3 make paper-gpu
+GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
+GPU_FLAGS ?=
+
+bench-gpu: ## What one GPU makes of training, extraction, probes: ten minutes; GPU_FLAGS='--quick --out DIR'.
+	$(GPU_PYTHON) bench/gpu.py $(GPU_FLAGS)
+
 PAPER_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 PAPER_FLAGS ?=
 

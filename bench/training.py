@@ -73,7 +73,7 @@ def measure(options: Options, machine: Machine) -> Report:
     report.tables.append(table)
     report.targets.append(
         not_measured(
-            "on a GPU: Trainer's time / ours, and MFU", ">= 1.5x, >= 40 %", "no GPU here; `make paper-gpu`"
+            "on a GPU: Trainer's time / ours, and MFU", ">= 1.5x, >= 40 %", "no GPU here; `make bench-gpu`"
         )
     )
     report.notes.append(

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("shared", "cli", "services/trainer", "services/extractor", "services/prober")
+FOLDERS = (".", "shared", "cli", "services/trainer", "services/extractor", "services/prober")
 # First, so that this checkout's code runs, whatever is installed.
 sys.path[:0] = [str(ROOT / folder) for folder in FOLDERS]
 

@@ -1,8 +1,7 @@
 """Time and throughput: a budget that is shared out, tokens per second, and MFU.
 
-MFU (model FLOPs utilisation) is the FLOPs that the model needs, over what the device could do at its peak. Needed
-are 6 per weight and token, and 12 x layers x width x tokens of a text for attention (Chowdhery et al. 2022, appendix
-B); embeddings are looked up and do not count. Padding and EOS count as tokens, since they are computed.
+MFU (model FLOPs utilisation) is the FLOPs that the model needs, over what the device could do at its peak. Padding
+and EOS count as tokens, since they are computed.
 """
 
 from __future__ import annotations
@@ -11,22 +10,11 @@ import sys
 import time
 from dataclasses import dataclass, field
 
+from bench.flops import training_flops_per_token
+
 from arith_shared import problems
 from arith_shared.errors import DrainError, SpecError
 from arith_shared.specs import OptSpec, Spec
-
-#: Dense bfloat16 TFLOP/s by a part of the device's name (vendors' data sheets); the first that fits.
-PEAKS = (
-    ("H100 PCIe", 756), ("H100", 989), ("H200", 989), ("A100", 312), ("L40S", 362), ("L4", 121),
-    ("A10G", 70), ("A10", 125), ("RTX 4090", 165), ("RTX 3090", 71),
-)  # fmt: skip
-
-
-def peak_flops(device: str, given_tflops: float | None) -> float | None:
-    """FLOP/s of the device's peak; None where it is not known, as on a CPU."""
-    if given_tflops:
-        return given_tflops * 1e12
-    return next((tflops * 1e12 for name, tflops in PEAKS if name in device), None)
 
 
 class Budget:
@@ -118,6 +106,5 @@ def tokens_per_step(spec: Spec) -> int:
 def flops_per_token(spec: Spec) -> float:
     """FLOPs that a token costs in training, forward and backward."""
     lm = decoder(spec)
-    block = 4 * lm.width**2 + 2 * lm.width * lm.ffn
-    head = lm.width * spec.task.training_distribution().vocabulary.size
-    return 6.0 * (lm.layers * block + head) + 12.0 * lm.layers * lm.width * longest_text(spec)
+    vocabulary = spec.task.training_distribution().vocabulary.size
+    return training_flops_per_token(lm.layers, lm.width, lm.ffn, vocabulary, longest_text(spec))

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clock import TrainingClock, decoder, peak_flops
+from bench.flops import peak_flops
+from clock import TrainingClock, decoder
 
 from arith_extractor.handler import handle as extract
 from arith_model import checkpoint

@@ -6,13 +6,16 @@ import logging
 import os
 import platform
 from contextlib import AbstractContextManager, nullcontext
+from typing import cast
 
 import torch
+from torch import nn
 
 from arith_shared.vitals import VITALS
 
-#: Set by whoever starts the process; Settings documents it. Read here because handlers know no settings.
+#: Set by whoever starts the process; Settings documents them. Read here because handlers know no settings.
 THREADS_VARIABLE = "ARITH_THREADS"
+COMPILE_VARIABLE = "ARITH_COMPILE"
 
 log = logging.getLogger(__name__)
 
@@ -41,3 +44,18 @@ def compute_dtype(device: torch.device, precision: str) -> AbstractContextManage
     if precision == "float32":
         return nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def compiled(model: nn.Module) -> nn.Module:
+    """The model as a training step calls it: compiled where the process was told to, else itself.
+
+    The weights are the same tensors. Each shape of a batch is compiled for itself, so that what a step computes does
+    not depend on which shapes this process has seen before.
+    """
+    mode = os.environ.get(COMPILE_VARIABLE)
+    if not mode:
+        return model
+    log.info("training steps are compiled, mode %s: %s asks for it", mode, COMPILE_VARIABLE)
+    # Two shapes for each lesson; a shape beyond the limit, 8 by default, would silently not be compiled.
+    torch._dynamo.config.recompile_limit = 64
+    return cast(nn.Module, torch.compile(model, mode=mode, dynamic=False))

@@ -101,8 +101,12 @@ def _beyond_defaults(group: BaseModel, names: set[str]) -> dict[str, Any]:
 def probe_key(spec: Spec, shard_keys: Sequence[str], payload: dict[str, Any]) -> str:
     """A block of scores is determined by the shards, how many problems are used, and the families' options."""
     options = spec.probe.model_dump(
-        mode="json", include={"controls", "resamples", "keep_predictions", *payload["families"]}
+        mode="json",
+        include={"controls", "resamples", "keep_predictions", *payload["families"]},
+        exclude={"mlp": {"dtype"}},
     )
+    if "mlp" in options:
+        options["mlp"] |= _beyond_defaults(spec.probe.mlp, {"dtype"})
     counts = {"n_train": spec.extract.n_train, "n_eval": spec.extract.n_eval}
     return content_key(
         "probe", shards=list(shard_keys), counts=counts, options=options, block=payload, seed=spec.seed

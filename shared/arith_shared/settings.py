@@ -68,6 +68,8 @@ class Settings(BaseSettings):
     """Base of the delay before a failed unit is tried again; doubles with each failure, up to ten minutes."""
     threads: Annotated[int, Field(ge=1)] | None = None
     """Compute threads per worker; unset = all cores (embedded: cores divided by workers of the stage)."""
+    compile: Literal["default", "reduce-overhead", "max-autotune"] | None = None
+    """Mode of torch.compile for training steps, `reduce-overhead` being CUDA graphs; unset = not compiled."""
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
     """Port of the endpoint /metrics of this process; unset or 0 = none."""
     metrics_host: str = "127.0.0.1"

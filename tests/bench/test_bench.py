@@ -36,6 +36,8 @@ def test_every_bench_is_run_by_make_bench():
         "__init__",
         "__main__",
         "command",
+        "flops",
+        "gpu",
         "machine",
         "page",
         "race",

@@ -128,6 +128,7 @@ class Workers:
             "ARITH_HOME": str(self._settings.home.absolute()),
             "ARITH_THREADS": threads,
             "OMP_NUM_THREADS": threads,
+            "ARITH_COMPILE": self._settings.compile or "",
             # One port cannot serve them all.
             "ARITH_METRICS_PORT": "0",
             "ARITH_WORKER_ID": f"{slot.name}-{uuid.uuid4().hex[:8]}",

@@ -20,7 +20,7 @@ from torch.nn.functional import cross_entropy
 
 from arith_model import checkpoint
 from arith_model.checkpoint import Checkpoint
-from arith_model.devices import compute_dtype
+from arith_model.devices import compiled, compute_dtype
 from arith_model.seeds import derive_seed
 from arith_shared.errors import DivergedError, DrainError
 from arith_shared.vitals import VITALS
@@ -57,6 +57,11 @@ class Training:
     #: One line every `LOG_EVERY` steps and at every evaluation: no times in it, so equal runs have equal logs.
     log: list[LogLine] = field(default_factory=list)
     step: int = 0
+    _read: nn.Module = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Compile the model's forward and backward where that is wanted."""
+        self._read = compiled(self.model)
 
     def run(self) -> None:
         """Train to the end, or until the validation accuracy suffices.
@@ -98,7 +103,7 @@ class Training:
         # Dropout masks of a step do not depend on how many steps this process has done before.
         torch.manual_seed(derive_seed(self.seed, "dropout", self.step))
         with compute_dtype(self.device, self.options.precision):
-            loss = batch_loss(self.model, batch)
+            loss = batch_loss(self._read, batch)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip)
         # One transfer, so that a GPU is waited for once per step.

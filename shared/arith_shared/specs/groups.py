@@ -235,6 +235,8 @@ class MlpSpec(Frozen):
 
     epochs: PositiveInt = 30
     lr: Annotated[float, Field(gt=0)] = 1e-3
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Dtype of a fit's matrix products; weights, loss, update and what the fitted probe predicts stay float32."""
 
 
 class RidgeSpec(Frozen):

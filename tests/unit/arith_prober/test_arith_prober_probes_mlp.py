@@ -5,7 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from arith_prober.probes.mlp import Mlp, build_probe, predict
+from arith_prober.probes import FAMILIES, mlp
+from arith_prober.probes.mlp import Mlp, build_probe, predict, train_probe
+from arith_prober.probes.together import train_together
+from arith_shared.specs import parse_spec
 
 CPU = torch.device("cpu")
 
@@ -116,3 +119,69 @@ def test_the_pulse_is_felt_between_updates_and_may_stop_the_fit(data):
 
     with pytest.raises(InterruptedError):
         Mlp(30, 1e-3, CPU).fit_predict(X, Y, X, [1, 2], pulse)
+
+
+@pytest.fixture
+def several():
+    """Five probes, their states and values."""
+    rng = np.random.default_rng(8)
+    X = torch.tensor(rng.normal(size=(400, 32)), dtype=torch.float32)
+    Y = torch.tensor(40 + 5 * X.numpy() @ rng.normal(size=(32, 5)), dtype=torch.float32).T.contiguous()
+    return X, Y
+
+
+def weights(probes):
+    return [torch.cat([parameter.detach().flatten() for parameter in probe.parameters()]) for probe in probes]
+
+
+@pytest.mark.parametrize("batch_bytes", [1, 2 * 4 * 400 * 32 * 4, 2**32], ids=["one", "two", "all"])
+@pytest.mark.parametrize("shared", [True, False], ids=["same states", "states of their own"])
+def test_probes_fitted_together_are_those_fitted_one_by_one(several, shared, batch_bytes):
+    X, Y = several
+    states = X if shared else torch.stack([X + shift for shift in range(5)])
+    together = [build_probe(32, seed) for seed in range(5)]
+    train_together(together, states, Y, 30, 1e-3, no_pulse, "float32", batch_bytes)
+    alone = [build_probe(32, seed) for seed in range(5)]
+    for place, probe in enumerate(alone):
+        train_probe(probe, X if shared else states[place], Y[place], 30, 1e-3, no_pulse)
+    for found, expected in zip(weights(together), weights(alone), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_diverged_probe_does_not_spoil_those_fitted_with_it(several):
+    X, Y = several
+    Y[1] *= 1e12
+    probes = [build_probe(32, seed) for seed in range(5)]
+    train_together(probes, X, Y, 30, 1e-3, no_pulse)
+    finite = [bool(found.isfinite().all()) for found in weights(probes)]
+    assert finite == [True, False, True, True, True]
+
+
+def test_the_pulse_is_felt_between_updates_of_probes_fitted_together(several):
+    X, Y = several
+    beats = []
+    train_together([build_probe(32, 0)] * 5, X, Y, 3, 1e-3, lambda: beats.append(1), batch_bytes=1)
+    assert len(beats) == 5 * 3
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [("float32", 1e-5), ("bfloat16", 1e-2)])
+def test_a_cell_s_probes_predict_the_same_together_as_one_by_one(data, dtype, rtol, monkeypatch):
+    X, Y = data
+    fitted = []
+    monkeypatch.setattr(
+        mlp,
+        "train_together",
+        lambda probes, *rest: fitted.append(len(probes)) or train_together(probes, *rest),
+    )
+    alone, together = (
+        Mlp(30, 1e-3, CPU, dtype, together=together).fit_predict(X[:200], Y[:200], X[200:], [1, 2], no_pulse)
+        for together in (False, True)
+    )
+    assert fitted == [2]
+    np.testing.assert_allclose(together, alone, rtol=rtol, atol=rtol)
+
+
+def test_probes_are_fitted_together_on_a_gpu_and_one_by_one_on_a_processor():
+    options = parse_spec({}).probe
+    assert FAMILIES["mlp"](options, torch.device("cuda")).together
+    assert not FAMILIES["mlp"](options, CPU).together

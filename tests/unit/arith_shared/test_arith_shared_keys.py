@@ -82,6 +82,7 @@ FIELDS: dict[str, tuple[Any, set[str]]] = {
     "probe.families": (["ridge"], {PROBE}),  # the untrained LM is read by ridge alone
     "probe.mlp.epochs": (60, {PROBE}),
     "probe.mlp.lr": (1e-2, {PROBE}),
+    "probe.mlp.dtype": ("bfloat16", {PROBE}),
     "probe.ridge.penalties": ([1.0], {PROBE, CONTROL}),
     "probe.controls": (3, {PROBE, CONTROL}),
     "probe.untrained": (True, NOTHING),
@@ -233,7 +234,13 @@ def test_each_run_looks_a_pretrained_lm_up_for_itself_and_trains_no_other_twice(
     assert keys.train_key(trained, "run-a") == keys.train_key(trained, "run-b")
 
 
-BEFORE = {"train": "120519d1a6e6c6f5b2c8bc128ffec145", "extract": "b39edc3aa827f122fab5a52ee17b2026"}
+BEFORE = {
+    "train": "120519d1a6e6c6f5b2c8bc128ffec145",
+    "extract": "b39edc3aa827f122fab5a52ee17b2026",
+    # Before `probe.mlp.dtype`.
+    "probe": "1024fb9f045e8abf26fd62c4325f27c6",
+    "ridge": "cc0685f74e609f6029112ef4ef2f200e",
+}
 
 
 def test_keys_of_artifacts_made_before_there_were_other_lms_are_still_theirs():
@@ -241,3 +248,6 @@ def test_keys_of_artifacts_made_before_there_were_other_lms_are_still_theirs():
     spec = parse_spec({})
     assert keys.train_key(spec) == BEFORE["train"]
     assert keys.extract_key(spec, "digest", {"split": "probe"}) == BEFORE["extract"]
+    for name, families in (("probe", ["mlp", "ridge"]), ("ridge", ["ridge"])):
+        payload = {"weights": "trained", "families": families, "layer": 0}
+        assert keys.probe_key(spec, ["shard"], payload) == BEFORE[name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -304,3 +305,46 @@ def test_tokens_are_counted_for_the_steps_that_this_process_did(spec_with, train
     of_steps = [training.course[step].ids.numel() for step in range(training.course.steps)]
     assert first == sum(of_steps[:5])
     assert VITALS.tokens - before - first == sum(of_steps[5:])
+
+
+@pytest.mark.slow
+def test_compiled_steps_learn_the_same_and_an_interruption_still_changes_nothing(
+    spec_with, training_of, monkeypatch
+):
+    plain = training_of(spec_with(lm={"dropout": 0.0}))
+    plain.run()
+    monkeypatch.setenv("ARITH_COMPILE", "default")
+    # Traced, cut and differentiated as ever, but the kernels are PyTorch's own: making them takes minutes here.
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+
+    def in_a_new_process(spec, **fields):
+        torch.compiler.reset()
+        return training_of(spec, **fields)
+
+    same = in_a_new_process(spec_with(lm={"dropout": 0.0}))
+    same.run()
+    assert same.log[-1]["loss"] == pytest.approx(plain.log[-1]["loss"], rel=1e-4)
+    # With dropout, whose masks the compiler draws in its own way, and the short batch at the end of each epoch.
+    spec = spec_with()
+    whole = in_a_new_process(spec)
+    whole.run()
+    first = in_a_new_process(spec, progress=drain_at(3))
+    with pytest.raises(DrainError):
+        first.run()
+    second = in_a_new_process(spec, scratch=first.scratch)
+    second.run()
+    assert second.step == STEPS
+    assert equal_weights(whole.model, second.model)
+    assert second.log == whole.log
+
+
+def test_a_model_is_compiled_only_where_that_was_asked_for(training_of, spec_with, monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch, "compile", lambda model, **options: asked.append(options) or model)
+    assert training_of(spec_with())._read is not None
+    monkeypatch.setenv("ARITH_COMPILE", "")
+    training_of(spec_with())
+    assert asked == []
+    monkeypatch.setenv("ARITH_COMPILE", "reduce-overhead")
+    training_of(spec_with())
+    assert asked == [{"mode": "reduce-overhead", "dynamic": False}]

@@ -230,6 +230,11 @@ def test_a_database_server_that_does_not_answer_is_named_without_its_password(re
         ("TICK_S", "0", "ARITH_TICK_S='0': Input should be greater than 0"),
         ("LEASE_S", "4", "ARITH_LEASE_S=4 is shorter than three heartbeats of 10 s; raise it or lower"),
         ("THREADS", "none", "ARITH_THREADS='none': Input should be a valid integer"),
+        (
+            "COMPILE",
+            "fast",
+            "ARITH_COMPILE='fast': Input should be 'default', 'reduce-overhead' or 'max-autotune'",
+        ),
         ("LOG_FORMAT", "xml", "ARITH_LOG_FORMAT='xml': Input should be 'text' or 'json'"),
         ("BROKER_URL", "http://:geheim@host", "ARITH_BROKER_URL: expected a URL that begins with redis://"),
         ("BROKER_URL", "localhost", "ARITH_BROKER_URL: expected a URL that begins with redis://"),

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["FAMILIES", "Family", "Mlp", "Pulse", "Ridge"]
 
 FAMILIES: dict[str, Callable[[ProbeSpec, torch.device], Family]] = {
-    "mlp": lambda probe, device: Mlp(probe.mlp.epochs, probe.mlp.lr, device),
+    "mlp": lambda probe, device: Mlp(
+        probe.mlp.epochs, probe.mlp.lr, device, probe.mlp.dtype, together=device.type != "cpu"
+    ),
     "ridge": lambda probe, device: Ridge(probe.ridge.penalties, device),
 }

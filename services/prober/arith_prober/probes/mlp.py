@@ -8,7 +8,11 @@ PyTorch's default for `nn.Linear` and leaves hidden states and values as they ar
 end far from convergence, so a score also depends on the scale of states and values, and large states can
 diverge. Both are properties of the recipe; the ridge family beside it has neither.
 
-Probes are fitted one after the other: a single fit already fills a core, and batching them was no faster.
+With `dtype: bfloat16`, ours, the matrix products of a fit are rounded to bfloat16; the weights that are kept, the
+loss, the update and the fitted probe's predictions are float32.
+
+On a CPU probes are fitted one after the other: a single fit already fills a core, and batching them was no faster. On
+a GPU those of one cell are fitted `together`.
 """
 
 from __future__ import annotations
@@ -21,7 +25,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from arith_model.devices import compute_dtype
 from arith_prober.probes.family import Pulse
+from arith_prober.probes.together import train_together
 
 
 def build_probe(width: int, seed: int) -> nn.Sequential:
@@ -31,12 +37,17 @@ def build_probe(width: int, seed: int) -> nn.Sequential:
         return nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1), nn.Flatten(0))
 
 
-def train_probe(probe: nn.Sequential, X: Tensor, y: Tensor, epochs: int, lr: float, pulse: Pulse) -> None:
+def train_probe(
+    probe: nn.Sequential, X: Tensor, y: Tensor, epochs: int, lr: float, pulse: Pulse, dtype: str = "float32"
+) -> None:
     """Fit `probe` in place to float32[problem] `y`: full-batch gradient descent on the mean squared error."""
     parameters = list(probe.parameters())
+    X = X.to(getattr(torch, dtype))
     for _ in range(epochs):
         pulse()
-        gradients = torch.autograd.grad(nn.functional.mse_loss(probe(X), y), parameters)
+        with compute_dtype(X.device, dtype):
+            predicted = probe(X)
+        gradients = torch.autograd.grad(nn.functional.mse_loss(predicted.float(), y), parameters)
         with torch.no_grad():
             for parameter, gradient in zip(parameters, gradients, strict=True):
                 parameter.sub_(gradient, alpha=lr)
@@ -49,6 +60,9 @@ class Mlp:
     epochs: int
     lr: float
     device: torch.device
+    dtype: str = "float32"
+    #: Whether the probes of a cell are fitted in one batched product.
+    together: bool = False
 
     @property
     def cheap_targets(self) -> bool:
@@ -68,12 +82,13 @@ class Mlp:
             torch.tensor(values, dtype=torch.float32, device=self.device)
             for values in (X_train, X_eval, Y_train.T)
         )
-        columns = []
-        for target, seed in zip(targets, seeds, strict=True):
-            probe = build_probe(X_train.shape[1], seed).to(self.device)
-            train_probe(probe, train, target, self.epochs, self.lr, pulse)
-            columns.append(predict(probe, evaluation))
-        return np.stack(columns, axis=1)
+        probes = [build_probe(X_train.shape[1], seed).to(self.device) for seed in seeds]
+        if self.together:
+            train_together(probes, train, targets, self.epochs, self.lr, pulse, self.dtype)
+        else:
+            for probe, target in zip(probes, targets, strict=True):
+                train_probe(probe, train, target, self.epochs, self.lr, pulse, self.dtype)
+        return np.stack([predict(probe, evaluation) for probe in probes], axis=1)
 
 
 @torch.no_grad()
