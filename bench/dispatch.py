@@ -1,4 +1,4 @@
-"""What the queue costs per unit, with a thousand to a hundred thousand units waiting: it should not depend on that."""
+"""What the queue costs per unit, with a thousand to a hundred thousand units waiting: the same, it should be."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def measure(options: Options, machine: Machine) -> Report:
     sizes = QUICK if options.quick else WAITING
     report = Report(
         "What the queue costs per unit, while many units wait",
-        "One run whose stage `extract` has so many units; one worker's part is played with the ledger's own functions "
+        "One run whose stage `extract` has so many units; a worker's part is played with the ledger's own functions "
         "and real messages through a broker, without Celery's processes and without any work: dispatch (choose, "
         "commit, send), receive, claim, heartbeat, finish. The ledgers of one kind take turns unit by unit. "
         "Wall milliseconds, medians; PostgreSQL without fsync.",
@@ -75,7 +75,7 @@ def measure(options: Options, machine: Machine) -> Report:
     return report
 
 
-WHY = "see which step grows in the table"
+WHY = "the table shows which step grows"
 
 
 @dataclass(slots=True)

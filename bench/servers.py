@@ -50,7 +50,9 @@ class Postgres:
         """Start and wait until it answers; does nothing if it runs."""
         if (self.folder / "data" / "postmaster.pid").exists():
             return
-        options = f"-c listen_addresses='{self._listen}' -c unix_socket_directories={self.folder} -c fsync=off"
+        options = (
+            f"-c listen_addresses='{self._listen}' -c unix_socket_directories={self.folder} -c fsync=off"
+        )
         log = str(self.folder / "log")
         self._run("pg_ctl", "-D", self._data, "-o", options, "-w", "-l", log, "start")
 

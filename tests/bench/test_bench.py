@@ -40,6 +40,7 @@ def test_every_bench_is_run_by_make_bench():
         "page",
         "race",
         "report",
+        "servers",
         "shards",
         "ttt_generator",
     }
