@@ -15,6 +15,7 @@ BENCHES = (
     "problems",
     "extract",
     "training",
+    "growth",
     "dispatch",
     "whole_run",
 )

@@ -7,8 +7,9 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -24,15 +25,17 @@ from arith_trainer.handler import handle as train
 from bench.command import Options, main
 from bench.machine import Machine
 from bench.race import Contestant, race
-from bench.report import Report, Table, Target
+from bench.report import FLOOR, Report, Table, Target
 from bench.shards import multiplied_weights, small_spec, untrained_lm
 
 #: Tokens of a text, EOS included; table 1's evaluation problems.
 TOKENS = 22
 #: What a slope may differ by from 1, or be above its arithmetic's.
 TOLERANCE = 0.1
-EVALUATED = 5  # problems fitted per problem evaluated
-EPOCHS = 30
+#: Problems fitted for each one evaluated, as in the paper.
+EVALUATED = 5
+#: Steps of the probe family `mlp` (table 1), and the variables that it is fitted for.
+EPOCHS, VARIABLES = 30, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,27 +61,32 @@ class Step:
     #: FLOPs of a turn: what the slopes are held against.
     flops: Callable[[Size], float]
 
+    def sizes(self, number: str) -> list[Size]:
+        """The sizes at which one of the numbers grows."""
+        return [
+            replace(self.base, **{number: factor * getattr(self.base, number)})
+            for factor in self.factors[number]
+        ]
+
 
 def measure(options: Options, machine: Machine) -> Report:
     """Each step at several sizes, one number grown at a time; the sizes take turns."""
     report = Report(
         "Growth of each step's CPU time with problems, layers, width and units",
-        "The handlers of the services, one thread. Slopes are those of a straight line through the logarithms of size "
-        "and CPU time: 1 is linear. `arithmetic` is the slope of the FLOPs over the same sizes; a step may lie below "
+        "The handlers of the services, one thread. Slopes are those of a straight line through the logarithms of "
+        "size and CPU time: 1 is linear. `arithmetic` is the slope of the FLOPs over the same sizes; a step may lie below "
         f"it, because what does not grow is part of its time, and at most {TOLERANCE} above.",
     )
     slopes, times = Table("Slopes"), Table("CPU seconds")
-    for step in steps():
-        for number, factors in step.factors.items():
-            sizes = [_grown(step.base, number, factor) for factor in factors[: 2 if options.quick else None]]
-            if options.quick:
-                sizes = [replace(size, problems=max(50, size.problems // 20)) for size in sizes]
-            seconds = _seconds(step, sizes, options.rounds)
-            xs = [float(getattr(size, number)) for size in sizes]
-            if len(set(xs)) < len(xs):
-                continue
-            found, expected = slope(xs, seconds), slope(xs, [step.flops(size) for size in sizes])
-            floor = step.flops(sizes[-1]) / (1e9 * machine["gemm_fp32_gflops"]["1"])
+    for step in steps(quick=options.quick):
+        sizes = {number: step.sizes(number) for number in step.factors}
+        seconds = _seconds(step, list(dict.fromkeys(chain.from_iterable(sizes.values()))), options.rounds)
+        times.rows += [{"step": step.name, **asdict(size), "CPU s": cpu} for size, cpu in seconds.items()]
+        for number, grown in sizes.items():
+            xs = [float(getattr(size, number)) for size in grown]
+            found = slope(xs, [seconds[size] for size in grown])
+            expected = slope(xs, [step.flops(size) for size in grown])
+            floor = step.flops(grown[-1]) / (1e9 * machine["gemm_fp32_gflops"]["1"])
             slopes.rows.append(
                 {
                     "step": step.name,
@@ -87,13 +95,9 @@ def measure(options: Options, machine: Machine) -> Report:
                     "to": int(xs[-1]),
                     "slope": found,
                     "arithmetic": expected,
-                    "share of floor": floor / seconds[-1],
+                    FLOOR: floor / seconds[grown[-1]],
                 }
             )
-            times.rows += [
-                {"step": step.name, "in": number, **_named(size), "CPU s": cpu}
-                for size, cpu in zip(sizes, seconds, strict=True)
-            ]
             report.targets.append(target(step.name, number, found, expected))
     report.tables += [slopes, times]
     report.notes.append(
@@ -125,52 +129,42 @@ def slope(xs: list[float], ys: list[float]) -> float:
     return float(np.polyfit(np.log(xs), np.log(ys), 1)[0])
 
 
-def steps() -> list[Step]:
-    """All steps with the sizes at which what grows is most of their time."""
-    double = (1, 2, 4)
+def steps(*, quick: bool) -> list[Step]:
+    """All steps with sizes at which what grows is most of their time; `quick` shrinks them until nothing is."""
+    less, factors = (40, (1, 2)) if quick else (1, (1, 2, 4))
+    in_all = dict.fromkeys(("problems", "layers", "width", "units"), factors)
+    in_one_unit = {number: factors for number in in_all if number != "units"}
     return [
         Step(
-            "extraction", Size(1_000, 2, 64, 1),
-            {"problems": double, "layers": double, "width": double, "units": double}, _extraction,
+            "extraction", Size(800 // less, 4, 64, 1), in_all, _extraction,
             lambda size: size.units * size.problems * TOKENS * 2 * _weights(size),
         ),
         Step(
-            "ridge", Size(10_000, 2, 64, 1),
-            {"problems": double, "layers": double, "width": (1, 2, 4, 8), "units": double},
-            partial(_probes, "ridge"),
+            "ridge", Size(20_000 // less, 2, 128, 1), in_all, partial(_probes, "ridge"),
             lambda size: size.layers * size.units * (2 * size.problems * size.width**2 + 9 * size.width**3),
         ),
         Step(
-            "mlp", Size(2_000, 1, 64, 1),
-            {"problems": double, "layers": double, "width": double, "units": double},
-            partial(_probes, "mlp"),
-            lambda size: size.layers * size.units * 3 * EPOCHS * 4 * size.problems * size.width**2,
+            "mlp", Size(4_000 // less, 1, 64, 1), in_all, partial(_probes, "mlp"),
+            lambda size: size.layers * size.units * VARIABLES * EPOCHS * 4 * size.problems * size.width**2,
         ),
         Step(
-            "training", Size(1_000, 2, 64, 1),
-            {"problems": double, "layers": double, "width": double}, _training,
+            "training", Size(400 // less, 4, 64, 1), in_one_unit, _training,
             lambda size: size.problems * TOKENS * 6 * _weights(size),
         ),
     ]  # fmt: skip
 
 
-def _grown(base: Size, number: str, factor: int) -> Size:
-    return replace(base, **{number: factor * getattr(base, number)})
-
-
-def _named(size: Size) -> dict[str, int]:
-    return {name: getattr(size, name) for name in ("problems", "layers", "width", "units")}
-
-
-def _seconds(step: Step, sizes: list[Size], rounds: int) -> list[float]:
+def _seconds(step: Step, sizes: list[Size], rounds: int) -> dict[Size, float]:
+    """CPU seconds at each size, medians over rounds."""
     with tempfile.TemporaryDirectory() as name:
         turns = []
         for number, size in enumerate(sizes):
             folder = Path(name) / str(number)
             folder.mkdir()
-            turns.append(Contestant(f"{step.name} {size}", step.prepare(size, folder), 1))
+            turns.append(Contestant(step.name, step.prepare(size, folder), 1))
         sys.stdout.write(f"  {step.name}, {len(sizes)} sizes\n")
-        return [lap.cpu for lap in race(turns, rounds, threads=1)]
+        laps = race(turns, rounds, threads=1)
+    return dict(zip(sizes, [lap.cpu for lap in laps], strict=True))
 
 
 def _spec(size: Size, **fields: object) -> Spec:
@@ -192,7 +186,9 @@ def _extraction(size: Size, folder: Path) -> Callable[[], object]:
             payload = {
                 "weights": "trained", "split": "probe", "start": number * size.problems, "count": size.problems,
             }  # fmt: skip
-            extract(spec, Unit("bench", "extract", "shard", 1, payload), Context({"train": [lm]}, output, output))
+            extract(
+                spec, Unit("bench", "extract", "shard", 1, payload), Context({"train": [lm]}, output, output)
+            )
 
     return turn
 
@@ -216,7 +212,12 @@ def _probes(family: str, size: Size, folder: Path) -> Callable[[], object]:
         for layer in range(size.layers):
             for position in range(size.units):
                 output = _empty(folder / "out")
-                payload = {"weights": "trained", "families": [family], "layer": layer, "positions": [position]}
+                payload = {
+                    "weights": "trained",
+                    "families": [family],
+                    "layer": layer,
+                    "positions": [position],
+                }
                 context = Context({"extract": shards}, output, output)
                 probe(spec, Unit("bench", "probe", "block", 1, payload), context)
 
@@ -239,7 +240,9 @@ def _random_shard(spec: Spec, size: Size, split: str, count: int, folder: Path) 
     written = [question + output for question, output in texts(problems, distribution, spec.task.chain)]
     folder.mkdir()
     builder.write(
-        folder, ProblemTable(problems.index, everything, everything, problems.values, written), {"model": "none"}
+        folder,
+        ProblemTable(problems.index, everything, everything, problems.values, written),
+        {"model": "none"},
     )
     meta = {"weights": "trained", "split": split, "tried": count, "solved": count, "kept": count}
     return Artifact(split, "states", folder, split, meta)

@@ -25,7 +25,6 @@ _NOT_BUILT = (
     ("probes in bfloat16", ">= 2.5x at d = 256, >= 3x at 1,024", "the prober does not have them"),
     ("training: Lightning", ">= 1.05x", "its contestant is not written"),
     ("scaling: 1 to 2 workers, 1 to 4 simulated hosts", ">= 1.8x, >= 0.95 of ideal", "no bench"),
-    ("growth with problems, layers, width, units", "linear in problems and layers", "no bench"),
     ("forecast after a calibration", "within 30 %", "`doctor --calibrate` does not exist"),
     ("everything on a GPU", "see `make paper-gpu`", "no GPU here; its run prints tokens/s and MFU"),
 )

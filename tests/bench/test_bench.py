@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from bench.growth import slope
 from bench.race import OURS, Contestant, Lap, Timing, race
 from bench.report import Report, Table, at_least, at_most, lap_rows, ratio
 from bench.whole_run import Handled, merged, read
@@ -112,3 +113,7 @@ def test_a_worker_log_tells_when_a_handler_was_at_work():
         {"at": "1970-01-01T00:00:10+00:00", "message": "handled in 2.500 s", "unit": "probe/x#1"}
     )
     assert list(read(f"something else\n{line}\n")) == [Handled("probe", 7.5, 10.0)]
+
+
+def test_a_slope_is_the_exponent_of_a_power_law():
+    assert slope([100.0, 200.0, 400.0], [3.0, 12.0, 48.0]) == pytest.approx(2)
