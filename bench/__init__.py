@@ -17,5 +17,6 @@ BENCHES = (
     "training",
     "growth",
     "dispatch",
+    "scaling",
     "whole_run",
 )

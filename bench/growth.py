@@ -74,8 +74,8 @@ def measure(options: Options, machine: Machine) -> Report:
     report = Report(
         "Growth of each step's CPU time with problems, layers, width and units",
         "The handlers of the services, one thread. Slopes are those of a straight line through the logarithms of "
-        "size and CPU time: 1 is linear. `arithmetic` is the slope of the FLOPs over the same sizes; a step may lie below "
-        f"it, because what does not grow is part of its time, and at most {TOLERANCE} above.",
+        "size and CPU time: 1 is linear. `arithmetic` is the slope of the FLOPs over the same sizes; a step may lie "
+        f"below it, because what does not grow is part of its time, and at most {TOLERANCE} above.",
     )
     slopes, times = Table("Slopes"), Table("CPU seconds")
     for step in steps(quick=options.quick):

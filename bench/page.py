@@ -24,7 +24,6 @@ _NOT_BUILT = (
     ("prefix de-duplication for early positions", "same scores, fewer FLOPs", "the prober does not have it"),
     ("probes in bfloat16", ">= 2.5x at d = 256, >= 3x at 1,024", "the prober does not have them"),
     ("training: Lightning", ">= 1.05x", "its contestant is not written"),
-    ("scaling: 1 to 2 workers, 1 to 4 simulated hosts", ">= 1.8x, >= 0.95 of ideal", "no bench"),
     ("forecast after a calibration", "within 30 %", "`doctor --calibrate` does not exist"),
     ("everything on a GPU", "see `make paper-gpu`", "no GPU here; its run prints tokens/s and MFU"),
 )

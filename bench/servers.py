@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -107,3 +109,35 @@ def private_broker(folder: Path) -> Iterator[str]:
         yield f"redis+socket://{socket}"
     finally:
         processes.stop(process, 5.0)
+
+
+@contextmanager
+def network_broker(folder: Path, address: str) -> Iterator[str]:
+    """The URL of a broker for the length of a block, at an address and behind a password."""
+    password = uuid.uuid4().hex
+    options = {
+        "--bind": address,
+        "--port": "6379",
+        "--requirepass": password,
+        "--save": "",
+        "--dir": str(folder),
+    }
+    command = [broker.find_server(), *(part for option in options.items() for part in option)]
+    process = processes.start(command, folder / "broker.log")
+    try:
+        _until_it_listens(address, 6379)
+        yield f"redis://:{password}@{address}:6379/0"
+    finally:
+        processes.stop(process, 5.0)
+
+
+def _until_it_listens(address: str, port: int) -> None:
+    give_up = time.monotonic() + 20
+    while True:
+        try:
+            socket.create_connection((address, port), timeout=1).close()
+            return
+        except OSError:
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(0.05)
