@@ -69,10 +69,10 @@ class Crew:
         with self.database.transaction() as session:
             runs.cancel(session, run_id)
         with self.database.reading() as session:
-            query = select(Unit.worker_id, Unit.started_at).where(Unit.run_id == run_id, Unit.stage == stage)
-            starts = defaultdict(list)
-            for worker, started in session.execute(query):
-                starts[worker].append(started)
+            done = session.scalars(select(Unit).where(Unit.run_id == run_id, Unit.stage == stage)).all()
+        starts: dict[str | None, list[float]] = defaultdict(list)
+        for unit in done:
+            starts[unit.worker_id].append(unit.started_at or 0.0)
         return sum((len(mine) - 1) / (max(mine) - min(mine)) for mine in starts.values() if len(mine) > 1)
 
     def _submit(self, spec: Spec) -> str:
