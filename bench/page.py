@@ -23,9 +23,6 @@ _NOT_BUILT = (
     ("extraction: lmprobe 0.10.3, nnsight 0.8.1", ">= 3x", "their contestants are not written"),
     ("prefix de-duplication for early positions", "same scores, fewer FLOPs", "the prober does not have it"),
     ("training: Lightning", ">= 1.05x", "its contestant is not written"),
-    ("scaling: 1 to 2 workers, 1 to 4 simulated hosts", ">= 1.8x, >= 0.95 of ideal", "no bench"),
-    ("dispatch of 100,000 units", "flat", "no bench"),
-    ("growth with problems, layers, width, units", "linear in problems and layers", "no bench"),
     (
         "everything on a GPU",
         "see `make bench-gpu`",

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from bench.growth import slope
 from bench.race import OURS, Contestant, Lap, Timing, race
 from bench.report import Report, Table, at_least, at_most, lap_rows, ratio
 from bench.whole_run import Handled, merged, read
 
-from bench import BENCHES, page
+from bench import BENCHES, network, page
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,11 +40,15 @@ def test_every_bench_is_run_by_make_bench():
         "command",
         "flops",
         "gpu",
+        "crew",
         "machine",
+        "network",
         "page",
         "race",
         "report",
+        "servers",
         "shards",
+        "sleeper",
         "ttt_generator",
     }
     modules = {path.stem for path in (ROOT / "bench").glob("*.py")}
@@ -113,3 +119,31 @@ def test_a_worker_log_tells_when_a_handler_was_at_work():
         {"at": "1970-01-01T00:00:10+00:00", "message": "handled in 2.500 s", "unit": "probe/x#1"}
     )
     assert list(read(f"something else\n{line}\n")) == [Handled("probe", 7.5, 10.0)]
+
+
+def test_a_slope_is_the_exponent_of_a_power_law():
+    assert slope([100.0, 200.0, 400.0], [3.0, 12.0, 48.0]) == pytest.approx(2)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_simulated_hosts_reach_us_and_are_gone_after_an_interruption(number):
+    if reason := network.why_not():
+        pytest.skip(reason)
+    script = (
+        "import subprocess, sys, time\n"
+        "from bench.network import network\n"
+        "with network(2) as net:\n"
+        "    route = net.command(net.hosts[1], ['ip', 'route', 'get', net.address])\n"
+        "    subprocess.run(route, check=True, stdout=sys.stderr)\n"
+        "    print(*net.hosts, flush=True)\n"
+        "    time.sleep(100)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    hosts = process.stdout.readline().split()
+    there = subprocess.run(["ip", "netns"], capture_output=True, text=True, check=True).stdout
+    process.send_signal(number)
+    process.wait(60)
+    process.stdout.close()
+    left = subprocess.run(["ip", "netns"], capture_output=True, text=True, check=True).stdout
+    assert len(hosts) == 2
+    assert all(host in there and host not in left for host in hosts)

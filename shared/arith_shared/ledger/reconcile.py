@@ -10,8 +10,8 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sqlalchemy import func, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import Select, func, select, update
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from arith_shared.errors import UnreachableError
 from arith_shared.failpoints import reach
@@ -111,28 +111,11 @@ def _unanswered(session: Session, resend_s: float) -> list[Message]:
 
 
 def _enqueue(session: Session, queue: str, window: int, resend_s: float) -> list[Message]:
-    """Move units from ready to queued: by priority, then in turn between runs, so a small run never starves."""
+    """Move units from ready to queued while there is room in the window."""
     queued = session.scalar(select(func.count()).where(Unit.queue == queue, Unit.state == "queued")) or 0
-    if queued >= window:
-        return []
-    in_flight = (
-        select(Unit.run_id, func.count().label("count"))
-        .where(Unit.queue == queue, Unit.state.in_(("queued", "running")))
-        .group_by(Unit.run_id)
-        .subquery()
-    )
-    rank = func.row_number().over(partition_by=Unit.run_id, order_by=Unit.id)
-    candidates = session.execute(
-        select(Unit.id, Unit.attempt)
-        .join(Run, Run.id == Unit.run_id)
-        .outerjoin(in_flight, in_flight.c.run_id == Unit.run_id)
-        .where(Unit.queue == queue, Unit.state == "ready", Unit.not_before <= now(), Run.state == "active")
-        .order_by(Run.priority.desc(), func.coalesce(in_flight.c.count, 0) + rank, Unit.id)
-        .limit(window - queued)
-    ).all()
     return [
         Message(unit_id, attempt, queue)
-        for unit_id, attempt in candidates
+        for unit_id, attempt in _next_ready(session, queue, window - queued)
         if units.changed(
             session,
             update(Unit)
@@ -140,3 +123,50 @@ def _enqueue(session: Session, queue: str, window: int, resend_s: float) -> list
             .values(state="queued", resend_at=now() + resend_s, sends=1),
         )
     ]
+
+
+def _next_ready(session: Session, queue: str, count: int) -> list[tuple[int, int]]:
+    """The units to come next, as (id, attempt): by priority, then in turn between runs, so a small run never starves.
+
+    Looks at no more than the first `count` units of `count` runs, however many are ready: a run has a unit among the
+    next ones only if its first is one of them.
+    """
+    if count <= 0:
+        return []
+    in_flight = (
+        select(func.count())
+        .where(Unit.queue == queue, Unit.run_id == Run.id, Unit.state.in_(("queued", "running")))
+        .scalar_subquery()
+    )
+    runs = (
+        select(
+            Run.id,
+            Run.priority,
+            in_flight.label("in_flight"),
+            _ready(queue, Run.id, 1).with_only_columns(Unit.id).scalar_subquery().label("first"),
+        )
+        .where(Run.state == "active")
+        .subquery()
+    )
+    in_turn = (
+        select(runs.c.id, runs.c.priority, runs.c.in_flight)
+        .where(runs.c.first.is_not(None))
+        .order_by(runs.c.priority.desc(), runs.c.in_flight, runs.c.first)
+        .limit(count)
+    )
+    turns = [
+        (-priority, before + rank, unit_id, attempt)
+        for run_id, priority, before in session.execute(in_turn).all()
+        for rank, (unit_id, attempt) in enumerate(session.execute(_ready(queue, run_id, count)))
+    ]
+    return [(unit_id, attempt) for _, _, unit_id, attempt in sorted(turns)[:count]]
+
+
+def _ready(queue: str, run_id: str | InstrumentedAttribute[str], count: int) -> Select[int, int]:
+    """Id and attempt of the first `count` units of a run that may be sent."""
+    return (
+        select(Unit.id, Unit.attempt)
+        .where(Unit.queue == queue, Unit.run_id == run_id, Unit.state == "ready", Unit.not_before <= now())
+        .order_by(Unit.id)
+        .limit(count)
+    )

@@ -93,7 +93,8 @@ class Unit(Base):
             "state <> 'running' OR (owner IS NOT NULL AND lease_until IS NOT NULL)", name="running_is_owned"
         ),
         CheckConstraint("state <> 'done' OR artifact_key IS NOT NULL", name="done_has_artifact"),
-        Index("units_by_queue", "queue", "state"),
+        # In the order in which units are sent, so that the next ones are found at once however many are ready.
+        Index("units_by_state", "state", "queue", "run_id", "id"),
         Index("units_by_stage", "run_id", "stage", "state"),
     )
 

@@ -183,14 +183,14 @@ def test_a_database_of_a_newer_version_is_refused_with_both_versions(refused, ho
     database.close()
     for command in (("submit", "tiny-specialized"), ("status",), ("db", "upgrade")):
         message = refused(*command)
-        assert "has schema 9999, which is newer than this arithctl (it knows 0005)" in message
+        assert "has schema 9999, which is newer than this arithctl (it knows 0006)" in message
 
 
 def test_a_database_that_is_older_is_upgraded_only_by_the_command_for_it(cli, tmp_path, monkeypatch):
     monkeypatch.setenv("ARITH_DATABASE_URL", f"sqlite:///{tmp_path}/own.db")
     ran = cli("submit", "tiny-specialized")
     assert ran.code == USAGE
-    assert "own.db is empty, this arithctl needs 0005: run `arithctl db upgrade`" in ran.err
+    assert "own.db is empty, this arithctl needs 0006: run `arithctl db upgrade`" in ran.err
     assert cli("db", "upgrade").code == 0
     assert cli("submit", "tiny-specialized").code == 0
 

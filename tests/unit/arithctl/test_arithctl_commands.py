@@ -167,14 +167,14 @@ def test_workers_shows_who_holds_which_unit(cli, submitted, database):
 
 def test_the_schema_version_is_told_before_and_after_the_database_exists(cli, home):
     assert (
-        "arith.db: not there yet (made by the first submit; newest schema 0005)" in cli("db", "current").out
+        "arith.db: not there yet (made by the first submit; newest schema 0006)" in cli("db", "current").out
     )
     assert not home.exists()
-    assert cli("db", "upgrade").out.endswith("arith.db: schema 0005\n")
+    assert cli("db", "upgrade").out.endswith("arith.db: schema 0006\n")
     assert cli("db", "upgrade").code == 0
-    assert cli("db", "current").out.endswith("arith.db: schema 0005 (current)\n")
+    assert cli("db", "current").out.endswith("arith.db: schema 0006 (current)\n")
 
 
 def test_a_database_without_a_schema_is_told_what_it_needs(cli, home, monkeypatch, tmp_path):
     monkeypatch.setenv("ARITH_DATABASE_URL", f"sqlite:///{tmp_path}/own.db")
-    assert "schema none (this arithctl needs 0005: run `arithctl db upgrade`)" in cli("db", "current").out
+    assert "schema none (this arithctl needs 0006: run `arithctl db upgrade`)" in cli("db", "current").out

@@ -103,4 +103,4 @@ def test_secrets_that_others_can_read_or_that_are_missing_are_warnings(cli, monk
 @pytest.mark.parametrize("command", [("db", "upgrade"), ("submit", "tiny-specialized")])
 def test_after_the_first_run_the_database_is_reported_with_its_schema(cli, command):
     assert cli(*command).code == 0
-    assert findings(cli)["database"]["found"].endswith("arith.db, schema 0005")
+    assert findings(cli)["database"]["found"].endswith("arith.db, schema 0006")
