@@ -20,10 +20,8 @@ and rates depend on the load given with each bench. "Time / ours" above 1: arith
 
 #: What is to be measured and has no bench yet: said on the page, so that nobody takes silence for success.
 _NOT_BUILT = (
-    ("extraction: lmprobe 0.10.3, nnsight 0.8.1", ">= 3x", "their contestants are not written"),
     ("prefix de-duplication for early positions", "same scores, fewer FLOPs", "the prober does not have it"),
     ("probes in bfloat16", ">= 2.5x at d = 256, >= 3x at 1,024", "the prober does not have them"),
-    ("training: Lightning", ">= 1.05x", "its contestant is not written"),
     ("forecast after a calibration", "within 30 %", "`doctor --calibrate` does not exist"),
     ("everything on a GPU", "see `make paper-gpu`", "no GPU here; its run prints tokens/s and MFU"),
 )

@@ -39,6 +39,7 @@ def test_every_bench_is_run_by_make_bench():
         "__main__",
         "command",
         "crew",
+        "lightning_loop",
         "machine",
         "network",
         "page",
