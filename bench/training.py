@@ -55,8 +55,8 @@ def measure(options: Options, machine: Machine) -> Report:
         "Training tokens per second, float32",
         "OPT decoders on problems of 22 tokens (EOS included), AdamW, gradient norm clipped at 1, loss on the "
         "answer; timed from the end of the first step to the end of the last but one. Our steps also draw the batch "
-        f"of (seed, step), check loss and norm, and report. `{TRAINER}` and `{LIGHTNING}` have their defaults, logging "
-        f"and saving off. `{TRAINER}` reads EOS too, which predicts nothing. "
+        f"of (seed, step), check loss and norm, and report. `{TRAINER}` and `{LIGHTNING}` have their defaults, "
+        f"logging and saving off. `{TRAINER}` reads EOS too, which predicts nothing. "
         f"`{LOOP}` draws random rows and updates with AdamW as that script does on a CPU, not fused.",
     )
     table = Table("Tokens")
@@ -87,7 +87,7 @@ def measure(options: Options, machine: Machine) -> Report:
     return report
 
 
-WHY = "forward and backward of the library's OPT bind, which all three run; the loops around it cost little"
+WHY = "forward and backward of the library's OPT bind, which all of them run; the loops around it cost little"
 
 
 def _spec(case: Case) -> Spec:
