@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import shutil
 import sys
 import tempfile
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,13 +24,14 @@ from arith_shared.specs import Spec
 from arith_shared.store.states import StateReader
 from arith_shared.work import Artifact
 from bench.command import Options, main
-from bench.machine import Machine
+from bench.machine import Machine, installed
 from bench.race import OURS, Contestant, race
-from bench.report import Report, Table, at_least, at_most, lap_rows, ratio
+from bench.report import Report, Table, at_least, at_most, lap_rows, not_measured, ratio
 from bench.shards import extract_shard, multiplied_weights, peak_memory, small_spec, untrained_lm
 
 PLAIN, SHARED = "generate", "generate, prefix read once"
 TTT = "generate, prefix read once, a file per problem and layer"
+NNSIGHT, LMPROBE = "nnsight trace of the gold chain", "lmprobe extract of the gold chain"
 
 
 def measure(options: Options, machine: Machine) -> Report:
@@ -41,8 +45,9 @@ def measure(options: Options, machine: Machine) -> Report:
         f"untrained weights. `{PLAIN}` is transformers' generate with output_hidden_states on prompt and question; "
         f"`{SHARED}` gives it the keys and values of the demonstrations, as keitokudo/TTT does. Both write a float16 "
         f"safetensors file per batch, the cheapest way; `{TTT}` writes that code's files (its layout: the code "
-        "itself has no licence and is not run). All write as many tokens as the gold chain has, which arithctl reads "
-        "in one pass.",
+        "itself has no licence and is not run). These write as many tokens as the gold chain has, which arithctl "
+        f"reads in one pass. `{NNSIGHT}` and `{LMPROBE}` read demonstrations, question and gold chain at once too; "
+        "the first writes as `generate` does, the second its own float32 files of the blocks' outputs.",
     )
     speed, memory = Table("Problems, hidden states of all layers and positions on disk"), Table("Peak memory")
     with tempfile.TemporaryDirectory() as name:
@@ -55,15 +60,28 @@ def measure(options: Options, machine: Machine) -> Report:
             Contestant(SHARED, lambda: peers.generate(shared=True), problems),
             Contestant(TTT, lambda: peers.generate(shared=True, many_files=True), problems),
         ]
+        wanted = {PLAIN: 5, SHARED: 5, TTT: 5}
+        for package, peer, run in (("nnsight", NNSIGHT, peers.nnsight), ("lmprobe", LMPROBE, peers.lmprobe)):
+            if installed(package):
+                contestants.append(Contestant(peer, run, problems))
+                wanted[peer] = 3
+            else:
+                why = f"`{package}` is not installed; `make bench` installs it"
+                report.targets.append(not_measured(f"{peer}: CPU time / ours", ">= 3x", why))
         floor = peers.flops() / 1e9
         for threads in options.threads:
             laps = race(contestants, options.rounds, threads)
             rate = machine["gemm_fp32_gflops"][str(threads)]
             speed.rows += lap_rows(laps, "problems", threads, floor / rate)
-            for peer in (PLAIN, SHARED, TTT):
-                report.targets.append(
-                    at_least(f"{peer}, {threads} thread(s): CPU time / ours", 5, ratio(laps, peer), WHY)
+            report.targets += [
+                at_least(
+                    f"{peer}, {threads} thread(s): CPU time / ours",
+                    least,
+                    ratio(laps, peer),
+                    what_binds(peer),
                 )
+                for peer, least in wanted.items()
+            ]
         apart = peers.apart(folder / "ours")
         many = (1, 2) if options.quick else (1, 8)
         peaks = {shards: peak_memory(spec, lm, folder / "ours", shards) for shards in many}
@@ -81,7 +99,16 @@ def measure(options: Options, machine: Machine) -> Report:
     return report
 
 
-WHY = (
+def what_binds(peer: str) -> str:
+    """Why a peer comes nearer than was wanted."""
+    return TRACED if peer in (NNSIGHT, LMPROBE) else GENERATED
+
+
+TRACED = (
+    "it reads the gold chain in one pass, as arithctl does; the demonstrations, which it reads again for each "
+    "problem, are what is left of the difference"
+)
+GENERATED = (
     "the demonstrations read once are no longer part of the difference; what is left is one pass over the output in "
     "place of one per token, which a CPU, busy with the same FLOPs, gains less from than a GPU"
 )
@@ -104,6 +131,47 @@ class Peers:
                 self._save_each(number, states.half())
             else:
                 save_file({"states": states.half().contiguous()}, self.folder / f"{number}.safetensors")
+
+    @torch.no_grad()
+    def nnsight(self) -> None:
+        """Trace whole texts, demonstrations included, and write every hidden state."""
+        self.folder.mkdir(exist_ok=True)
+        model = _nnsight_model(str(self.lm.path))
+        for number, ids in enumerate(torch.split(self._gold(), self.spec.extract.batch_problems)):
+            # Filled from within: what the block itself names does not leave it.
+            found: list[Tensor] = []
+            with model.trace(ids):
+                found.append(model.model.embed_tokens.output.save())
+                found.extend(layer.output.save() for layer in model.model.layers)
+            states = torch.stack(found)
+            save_file({"states": states.half().contiguous()}, self.folder / f"nnsight-{number}.safetensors")
+
+    def lmprobe(self) -> None:
+        """Its own extraction of all blocks to disk, without nnsight below it."""
+        from lmprobe.extract import extract
+
+        tokenizer = self._open().tokenizer
+        if tokenizer is None:
+            raise ValueError(f"expected an LM with a tokenizer of its own, found {self.spec.lm.kind}")
+        folder = self.folder / "lmprobe"
+        shutil.rmtree(folder, ignore_errors=True)
+        extract(
+            str(self.lm.path),
+            [tokenizer.decode(row) for row in self._gold()],
+            "all",
+            output_dir=str(folder),
+            batch_size=self.spec.extract.batch_problems,
+            remote=False,
+            device="cpu",
+            backend="local",
+            dtype="float32",
+        )
+
+    def _gold(self) -> Tensor:
+        """int64[problem, token]: demonstrations, question and gold chain."""
+        texts = self._texts()
+        gold = torch.from_numpy(texts.ids[:, : int(texts.length[0])])
+        return torch.cat([torch.tensor(texts.prefix).expand(len(gold), -1), gold], dim=1)
 
     def _save_each(self, number: int, states: Tensor) -> None:
         """One file per problem and layer; each a view, so that it holds the storage of all layers."""
@@ -169,6 +237,14 @@ class Peers:
         return torch.stack(
             [torch.cat([step[layer] for step in result.hidden_states], dim=1) for layer in layers]
         )
+
+
+@lru_cache(maxsize=1)
+def _nnsight_model(folder: str) -> Any:
+    """The LM as nnsight wraps it, opened once."""
+    from nnsight import TransformersModel
+
+    return TransformersModel(folder, task="text-generation", device_map={"": "cpu"}, dispatch=True)
 
 
 if __name__ == "__main__":

@@ -20,9 +20,7 @@ and rates depend on the load given with each bench. "Time / ours" above 1: arith
 
 #: What is to be measured and has no bench yet: said on the page, so that nobody takes silence for success.
 _NOT_BUILT = (
-    ("extraction: lmprobe 0.10.3, nnsight 0.8.1", ">= 3x", "their contestants are not written"),
     ("prefix de-duplication for early positions", "same scores, fewer FLOPs", "the prober does not have it"),
-    ("training: Lightning", ">= 1.05x", "its contestant is not written"),
     (
         "everything on a GPU",
         "see `make bench-gpu`",

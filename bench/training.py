@@ -27,7 +27,10 @@ from bench.race import OURS, Contestant, Timing, cpu_seconds, race
 from bench.report import Report, Table, at_least, lap_rows, not_measured, ratio
 from bench.shards import multiplied_weights, small_spec
 
-TRAINER, LOOP = "transformers Trainer", "bare loop (as nanoGPT)"
+TRAINER, LIGHTNING = "transformers Trainer", "Lightning Trainer"
+LOOP = "bare loop (as nanoGPT)"
+#: What a peer needs besides our own dependencies.
+PACKAGES = {TRAINER: "accelerate", LIGHTNING: "lightning"}
 IGNORE = -100
 
 
@@ -52,14 +55,16 @@ def measure(options: Options, machine: Machine) -> Report:
         "Training tokens per second, float32",
         "OPT decoders on problems of 22 tokens (EOS included), AdamW, gradient norm clipped at 1, loss on the "
         "answer; timed from the end of the first step to the end of the last but one. Our steps also draw the batch "
-        f"of (seed, step), check loss and norm, and report. `{TRAINER}` reads EOS too, which predicts nothing. "
+        f"of (seed, step), check loss and norm, and report. `{TRAINER}` and `{LIGHTNING}` have their defaults, "
+        f"logging and saving off. `{TRAINER}` reads EOS too, which predicts nothing. "
         f"`{LOOP}` draws random rows and updates with AdamW as that script does on a CPU, not fused.",
     )
     table = Table("Tokens")
-    if not installed("accelerate"):
-        report.targets.append(
-            not_measured(TRAINER, "-", "`accelerate` is not installed; `make bench` installs it")
-        )
+    report.targets += [
+        not_measured(peer, ">= 1.05x", f"`{package}` is not installed; `make bench` installs it")
+        for peer, package in PACKAGES.items()
+        if not installed(package)
+    ]
     for case in QUICK if options.quick else CASES:
         with tempfile.TemporaryDirectory() as name:
             ways = Ways(case, _spec(case), Path(name))
@@ -82,7 +87,7 @@ def measure(options: Options, machine: Machine) -> Report:
     return report
 
 
-WHY = "forward and backward of the library's OPT bind, which all three run; the loops around it cost little"
+WHY = "forward and backward of the library's OPT bind, which all of them run; the loops around it cost little"
 
 
 def _spec(case: Case) -> Spec:
@@ -129,7 +134,8 @@ class Ways:
     def contestants(self) -> list[Contestant]:
         """Work is counted in tokens, EOS included."""
         ways: list[tuple[str, Callable[[], Timing]]] = [(OURS, self.ours)]
-        ways += [(TRAINER, self.trainer)] if installed("accelerate") else []
+        ways += [(TRAINER, self.trainer)] if installed(PACKAGES[TRAINER]) else []
+        ways += [(LIGHTNING, self.lightning)] if installed(PACKAGES[LIGHTNING]) else []
         ways += [(LOOP, self.loop)]
         tokens = self.case.texts * 22 * (self.case.steps - 2)
         return [Contestant(name, run, tokens) for name, run in ways]
@@ -181,6 +187,15 @@ class Ways:
         Trainer(build_for(self.spec), arguments, train_dataset=rows, callbacks=[Watch()]).train()
         return clock.found
 
+    def lightning(self) -> Timing:
+        """Lightning's Trainer around the same forward pass and loss."""
+        from bench.lightning_loop import fit
+
+        clock, (ids, labels) = Clock(self.case.steps - 1), self._data()
+        model = build_for(self.spec).train()
+        fit(model, answer_loss, clock.step, ids, labels, texts=self.case.texts, folder=self.folder)
+        return clock.found
+
     def loop(self) -> Timing:
         """Random rows, forward, backward, clip, step."""
         clock, (ids, labels) = Clock(self.case.steps - 1), self._data()
@@ -189,10 +204,7 @@ class Ways:
         optimizer = torch.optim.AdamW(trained, lr=1e-3, betas=(0.9, 0.98))
         for step in range(1, self.case.steps):
             rows = torch.randint(len(ids), (self.case.texts,))
-            logits = model(ids[rows, :-1], use_cache=False).logits
-            loss = nn.functional.cross_entropy(
-                logits.flatten(0, 1), labels[rows, 1:].flatten(), ignore_index=IGNORE
-            )
+            loss = answer_loss(model, ids[rows], labels[rows])
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(trained, 1.0)
             optimizer.step()
@@ -208,6 +220,12 @@ class Ways:
         ids = torch.from_numpy(encoded.ids)
         question = torch.arange(ids.shape[1]) < torch.from_numpy(encoded.question_length)[:, None]
         return ids, ids.masked_fill(question, IGNORE)
+
+
+def answer_loss(model: nn.Module, ids: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of the next token where a label stands; EOS is not read."""
+    logits = model(ids[:, :-1], use_cache=False).logits
+    return nn.functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORE)
 
 
 if __name__ == "__main__":

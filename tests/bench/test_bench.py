@@ -41,6 +41,7 @@ def test_every_bench_is_run_by_make_bench():
         "flops",
         "gpu",
         "crew",
+        "lightning_loop",
         "machine",
         "network",
         "page",
