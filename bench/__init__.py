@@ -7,4 +7,4 @@ ours (`make bench` builds it); where one is missing its lines say so.
 """
 
 #: In the order of the page's interest; each is a module of this package.
-BENCHES = ("ridge", "mlp", "store", "chain", "problems", "extract", "training", "whole_run")
+BENCHES = ("ridge", "mlp", "dedup", "store", "chain", "problems", "extract", "training", "whole_run")

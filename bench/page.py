@@ -21,7 +21,6 @@ and rates depend on the load given with each bench. "Time / ours" above 1: arith
 #: What is to be measured and has no bench yet: said on the page, so that nobody takes silence for success.
 _NOT_BUILT = (
     ("extraction: lmprobe 0.10.3, nnsight 0.8.1", ">= 3x", "their contestants are not written"),
-    ("prefix de-duplication for early positions", "same scores, fewer FLOPs", "the prober does not have it"),
     ("probes in bfloat16", ">= 2.5x at d = 256, >= 3x at 1,024", "the prober does not have them"),
     ("training: Lightning", ">= 1.05x", "its contestant is not written"),
     ("scaling: 1 to 2 workers, 1 to 4 simulated hosts", ">= 1.8x, >= 0.95 of ideal", "no bench"),

@@ -4,8 +4,8 @@ One thread does it, in order, and at most `DEPTH` jobs wait or run, so that memo
 however many there are. torch and numpy let go of the interpreter in all of it. On a GPU the jobs have a stream of
 their own, beside the LM's; they get states that are computed already, since the LM's answers were read before.
 
-A shard is written when its last batch is laid out, and not before: a file has one row group, so that a probe reads the
-bytes of its column alone, and then no column is whole before the last problem.
+A shard is written when its last batch is laid out, and not before: a file has one row group, so that a probe reads
+the bytes of its column alone, and then no column is whole before the last problem.
 """
 
 from __future__ import annotations

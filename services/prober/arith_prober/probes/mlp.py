@@ -8,7 +8,8 @@ PyTorch's default for `nn.Linear` and leaves hidden states and values as they ar
 end far from convergence, so a score also depends on the scale of states and values, and large states can
 diverge. Both are properties of the recipe; the ridge family beside it has neither.
 
-Probes are fitted one after the other: a single fit already fills a core, and batching them was no faster.
+Probes are fitted one after the other: a single fit already fills a core, and batching them was no faster. Equal
+states are computed once (`distinct.py`); as the batch is everything, the gradient is the same.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from arith_prober.distinct import distinct
 from arith_prober.probes.family import Pulse
 
 
@@ -31,12 +33,23 @@ def build_probe(width: int, seed: int) -> nn.Sequential:
         return nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1), nn.Flatten(0))
 
 
-def train_probe(probe: nn.Sequential, X: Tensor, y: Tensor, epochs: int, lr: float, pulse: Pulse) -> None:
-    """Fit `probe` in place to float32[problem] `y`: full-batch gradient descent on the mean squared error."""
+def train_probe(
+    probe: nn.Sequential,
+    X: Tensor,
+    y: Tensor,
+    epochs: int,
+    lr: float,
+    pulse: Pulse,
+    counts: Tensor | None = None,
+) -> None:
+    """Fit `probe` in place to float32[row] `y`: full-batch gradient descent on the mean squared error.
+
+    A row stands for `counts` problems, or for one.
+    """
     parameters = list(probe.parameters())
     for _ in range(epochs):
         pulse()
-        gradients = torch.autograd.grad(nn.functional.mse_loss(probe(X), y), parameters)
+        gradients = torch.autograd.grad(nn.functional.mse_loss(probe(X), y, weight=counts), parameters)
         with torch.no_grad():
             for parameter, gradient in zip(parameters, gradients, strict=True):
                 parameter.sub_(gradient, alpha=lr)
@@ -64,16 +77,17 @@ class Mlp:
         pulse: Pulse,
     ) -> NDArray[np.float64]:
         """Fit one probe per target; see `Family`."""
-        train, evaluation, targets = (
-            torch.tensor(values, dtype=torch.float32, device=self.device)
-            for values in (X_train, X_eval, Y_train.T)
+        fit, asked = distinct(X_train), distinct(X_eval)
+        train, evaluation, targets, counts = (
+            None if values is None else torch.tensor(values, dtype=torch.float32, device=self.device)
+            for values in (fit.X, asked.X, fit.means(Y_train).T, fit.counts)
         )
         columns = []
         for target, seed in zip(targets, seeds, strict=True):
             probe = build_probe(X_train.shape[1], seed).to(self.device)
-            train_probe(probe, train, target, self.epochs, self.lr, pulse)
+            train_probe(probe, train, target, self.epochs, self.lr, pulse, counts)
             columns.append(predict(probe, evaluation))
-        return np.stack(columns, axis=1)
+        return asked.spread(np.stack(columns, axis=1))
 
 
 @torch.no_grad()
