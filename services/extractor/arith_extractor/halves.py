@@ -35,4 +35,4 @@ def half_bits(states: Tensor, dtype: Half) -> NDArray[np.uint16]:
         pinned = torch.empty(half.shape, dtype=half.dtype, pin_memory=True)
         half = pinned.copy_(half, non_blocking=True)
         torch.cuda.current_stream(states.device).synchronize()
-    return half.numpy().view(np.uint16)
+    return half.cpu().numpy().view(np.uint16)

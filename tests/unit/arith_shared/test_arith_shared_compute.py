@@ -84,8 +84,9 @@ def test_the_quota_of_a_control_group_is_read_in_both_versions(files, cores, tmp
 
 
 def test_a_quota_of_this_process_lowers_its_cores(monkeypatch, tmp_path):
-    (tmp_path / "cpu").mkdir()
-    for folder in (tmp_path, tmp_path / "cpu"):
+    # Version 2, and both names that the controller goes by in version 1.
+    for folder in (tmp_path, tmp_path / "cpu", tmp_path / "cpu,cpuacct"):
+        folder.mkdir(exist_ok=True)
         (folder / "cpu.max").write_text("150000 100000\n")
     monkeypatch.setattr("arith_shared.compute._CGROUPS", tmp_path)
     assert usable_cores() == 1
