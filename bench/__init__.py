@@ -10,6 +10,7 @@ ours (`make bench` builds it); where one is missing its lines say so.
 BENCHES = (
     "ridge",
     "mlp",
+    "dedup",
     "store",
     "chain",
     "problems",

@@ -27,9 +27,7 @@ from bench.shards import extract_shard, multiplied_weights, small_spec, untraine
 
 BARE, MEMMAP = "bare forward, nothing kept", "npy memmap"
 DATASETS, ELK = "datasets, Array2D (as SAELens)", "one problem at a time, Arrow int16 (as elk)"
-WHY = (
-    "the forward uses all threads; making problems, rounding and writing use one, and do not overlap with it"
-)
+WHY = "the forward uses all threads; making problems and writing use one, after it; rounding alone runs behind it"
 #: Problems of a turn for the way that takes one at a time.
 FEW = 50
 

@@ -20,7 +20,6 @@ and rates depend on the load given with each bench. "Time / ours" above 1: arith
 
 #: What is to be measured and has no bench yet: said on the page, so that nobody takes silence for success.
 _NOT_BUILT = (
-    ("prefix de-duplication for early positions", "same scores, fewer FLOPs", "the prober does not have it"),
     (
         "everything on a GPU",
         "see `make bench-gpu`",

@@ -11,23 +11,24 @@ from typing import cast
 import torch
 from torch import nn
 
+from arith_shared.compute import THREADS_VARIABLE
 from arith_shared.vitals import VITALS
 
-#: Set by whoever starts the process; Settings documents them. Read here because handlers know no settings.
-THREADS_VARIABLE = "ARITH_THREADS"
+#: Set by whoever starts the process; Settings documents it. Read here because handlers know no settings.
 COMPILE_VARIABLE = "ARITH_COMPILE"
 
 log = logging.getLogger(__name__)
 
 
 def choose_device() -> torch.device:
-    """The first GPU if there is one, else the processor with the threads that this worker may use."""
+    """The first GPU if there is one, else the processor; with the threads that this worker may use in either case."""
+    # From the environment, because handlers know no settings.
+    if threads := os.environ.get(THREADS_VARIABLE):
+        torch.set_num_threads(int(threads))
     if torch.cuda.is_available():
         log.info("device cuda (%s): a GPU is available", torch.cuda.get_device_name(0))
         VITALS.read_gpu_bytes = torch.cuda.max_memory_allocated
         return torch.device("cuda")
-    if threads := os.environ.get(THREADS_VARIABLE):
-        torch.set_num_threads(int(threads))
     log.info("device cpu with %d threads: no GPU is available", torch.get_num_threads())
     return torch.device("cpu")
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import arith_shared
-from arith_shared import logs, queue
+from arith_shared import compute, logs, queue
 from arith_shared.errors import (
     ArithError,
     ArtifactError,
@@ -316,6 +316,7 @@ def worker_app(queue_name: str, module: str, handlers: Mapping[str, str]) -> Cel
     settings = load_settings()
     # At once, and not only when Celery asks for it: it warns and fails before that.
     logs.configure(settings.log_format)
+    compute.prepare(queue_name, settings.threads)
     # The pool child is a fresh interpreter that imports the same module: it finds its parent's name here.
     worker_id = os.environ.setdefault("ARITH_WORKER_ID", f"{queue_name}-{uuid.uuid4().hex[:8]}")
     worker = Worker(settings, queue_name, handlers, worker_id)

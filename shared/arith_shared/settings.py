@@ -67,7 +67,7 @@ class Settings(BaseSettings):
     retry_s: Seconds = 10.0
     """Base of the delay before a failed unit is tried again; doubles with each failure, up to ten minutes."""
     threads: Annotated[int, Field(ge=1)] | None = None
-    """Compute threads per worker; unset = all cores (embedded: cores divided by workers of the stage)."""
+    """Compute threads per worker; unset = all usable cores, for a prober one (embedded: the cores, shared out)."""
     compile: Literal["default", "reduce-overhead", "max-autotune"] | None = None
     """Mode of torch.compile for training steps, `reduce-overhead` being CUDA graphs; unset = not compiled."""
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] | None = None

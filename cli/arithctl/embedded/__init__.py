@@ -13,11 +13,12 @@ from contextlib import ExitStack
 from types import TracebackType
 
 from arith_shared import queue
+from arith_shared.compute import usable_cores
 from arith_shared.ledger import reconcile
 from arith_shared.ledger.database import Database
 from arith_shared.settings import Settings
 from arithctl.embedded import broker, processes
-from arithctl.embedded.workers import Workers, slots, usable_cores
+from arithctl.embedded.workers import Workers, slots
 
 log = logging.getLogger(__name__)
 

@@ -29,13 +29,6 @@ STOP_WITHIN_S = 30.0
 _RESTART_S = 1.0
 #: Embedded runs show live progress and recover fast, so the heartbeat is quicker than between machines.
 _EMBEDDED_TIMES = {"ARITH_HEARTBEAT_S": "1", "ARITH_LEASE_S": "20"}
-#: Idle compute threads sleep instead of spinning: several workers share the cores.
-_COMPUTE = {
-    "OMP_WAIT_POLICY": "passive",
-    "MALLOC_MMAP_THRESHOLD_": "268435456",
-    "MALLOC_TRIM_THRESHOLD_": "268435456",
-    "TOKENIZERS_PARALLELISM": "false",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +38,6 @@ class Slot:
     queue: str
     name: str
     threads: int
-
-
-def usable_cores() -> int:
-    """Cores that this process may run on: fewer than the machine has in a batch job or under taskset."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def slots(cores: int) -> list[Slot]:
@@ -118,7 +106,6 @@ class Workers:
         # The two belong together: one of ours beside one of the user's might not fit.
         times = {} if self._settings.model_fields_set & {"heartbeat_s", "lease_s"} else _EMBEDDED_TIMES
         env = {
-            **_COMPUTE,
             **times,
             **os.environ,
             # Said in full, so that no worker looks for a stack of its own.

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import arith_shared
+from arith_shared.compute import usable_cores
 from arith_shared.settings import Settings
 from arithctl import provenance
-from arithctl.embedded.workers import usable_cores
 from arithctl.forecast.rates import Rates
 from arithctl.output import replacing
 

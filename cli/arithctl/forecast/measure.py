@@ -15,6 +15,7 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
+from arith_shared.compute import usable_cores
 from arith_shared.errors import ArithError, UserError
 from arith_shared.ledger import runs, views
 from arith_shared.ledger.database import Database
@@ -24,7 +25,7 @@ from arith_shared.settings import Settings, load_settings
 from arith_shared.specs import Spec
 from arithctl.connection import open_database
 from arithctl.embedded import Engine
-from arithctl.embedded.workers import slots, usable_cores
+from arithctl.embedded.workers import slots
 from arithctl.forecast import actual, amounts
 from arithctl.forecast.amounts import Amounts
 from arithctl.forecast.calibration import VERSION, Calibration, machine

@@ -30,4 +30,9 @@ def fits_half(states: Tensor, dtype: Half) -> bool:
 def half_bits(states: Tensor, dtype: Half) -> NDArray[np.uint16]:
     """uint16, of the shape of `states`: rounded to nearest even."""
     half = states.to(getattr(torch, dtype)).view(torch.int16)
+    if half.is_cuda:
+        # Into pinned memory the device copies by itself, while it goes on computing on other streams.
+        pinned = torch.empty(half.shape, dtype=half.dtype, pin_memory=True)
+        half = pinned.copy_(half, non_blocking=True)
+        torch.cuda.current_stream(states.device).synchronize()
     return half.cpu().numpy().view(np.uint16)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ from arith_extractor.capture import Captured, capture, last_layer
 from arith_extractor.decode import PATIENCE, answers, greedy
 from arith_extractor.halves import fits_half, half_bits
 from arith_extractor.lms import Lm, open_lm
+from arith_extractor.overlap import Behind
 from arith_extractor.verdict import solved
 from arith_model.devices import device_name
 from arith_model.prompts import Texts
@@ -107,14 +109,15 @@ class _Extraction:
         """Pass all problems through the LM, batch by batch; bool[problem]: which it solved."""
         count, size = len(self.problems), self.spec.extract.batch_problems
         verdicts = np.zeros(count, bool)
-        for start in range(0, count, size):
-            rows = np.arange(start, min(start + size, count))
-            verdicts[rows] = self._batch(rows)
-            done = int(rows[-1]) + 1
-            progress(done, count, "problems", f"{verdicts[:done].mean():.1%} solved")
+        with Behind(self.lm.model.device) as behind:
+            for start in range(0, count, size):
+                rows = np.arange(start, min(start + size, count))
+                verdicts[rows] = self._batch(rows, behind)
+                done = int(rows[-1]) + 1
+                progress(done, count, "problems", f"{verdicts[:done].mean():.1%} solved")
         return verdicts
 
-    def _batch(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def _batch(self, rows: NDArray[np.int64], behind: Behind) -> NDArray[np.bool_]:
         verdict = np.zeros(len(rows), bool)
         shape = (len(self.layers), len(rows), len(self.positions), self.lm.model.config.hidden_size)
         bits = np.empty(shape, np.uint16)
@@ -123,17 +126,22 @@ class _Extraction:
             places = group - rows[0]
             verdict[places] = right
             kept = np.flatnonzero(right | self.keep_all)
-            bits[:, places[kept]] = self._halves(captured.states, kept)
-        self.builder.add_bits(bits if self.keep_all else bits[:, verdict])
+            behind.submit(partial(self._round, captured.states, kept, bits, places[kept]))
+        behind.submit(lambda: self.builder.add_bits(bits if self.keep_all else bits[:, verdict]))
         return verdict
 
-    def _halves(self, states: Tensor, kept: NDArray[np.int64]) -> NDArray[np.uint16]:
-        """uint16[layer, kept problem, position, width]; raises HalfPrecisionError where a state does not fit."""
+    def _round(
+        self, states: Tensor, kept: NDArray[np.int64], bits: NDArray[np.uint16], places: NDArray[np.int64]
+    ) -> None:
+        """Put the `kept` of [layer, problem, position, width] at their `places` in `bits`.
+
+        Raises HalfPrecisionError where a state does not fit.
+        """
         if len(kept) < states.shape[1]:
             states = states[:, torch.from_numpy(kept).to(states.device)]
         if not fits_half(states, self.spec.extract.dtype):
             self.builder.check(states.float().cpu().numpy())
-        return half_bits(states, self.spec.extract.dtype)
+        bits[:, places] = half_bits(states, self.spec.extract.dtype)
 
     def _group(self, rows: NDArray[np.int64]) -> tuple[Captured, NDArray[np.bool_]]:
         """Texts of one shape: one pass for states and verdicts, and decoding where the final answer decides."""

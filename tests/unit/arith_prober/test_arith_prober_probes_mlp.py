@@ -140,7 +140,7 @@ def test_probes_fitted_together_are_those_fitted_one_by_one(several, shared, bat
     X, Y = several
     states = X if shared else torch.stack([X + shift for shift in range(5)])
     together = [build_probe(32, seed) for seed in range(5)]
-    train_together(together, states, Y, 30, 1e-3, no_pulse, "float32", batch_bytes)
+    train_together(together, states, Y, 30, 1e-3, no_pulse, "float32", None, batch_bytes)
     alone = [build_probe(32, seed) for seed in range(5)]
     for place, probe in enumerate(alone):
         train_probe(probe, X if shared else states[place], Y[place], 30, 1e-3, no_pulse)

@@ -164,14 +164,3 @@ def test_workers_compute_with_the_threads_of_their_place_unless_set(home, monkey
     assert started_with(monkeypatch, load_settings())["OMP_NUM_THREADS"] == "3"
     monkeypatch.setenv("ARITH_THREADS", "7")
     assert started_with(monkeypatch, load_settings())["OMP_NUM_THREADS"] == "7"
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system pins no processes to cores")
-def test_only_the_cores_that_this_process_may_use_are_counted():
-    allowed = os.sched_getaffinity(0)
-    try:
-        os.sched_setaffinity(0, {min(allowed)})
-        assert workers.usable_cores() == 1
-    finally:
-        os.sched_setaffinity(0, allowed)
-    assert workers.usable_cores() == len(allowed)

@@ -11,8 +11,9 @@ diverge. Both are properties of the recipe; the ridge family beside it has neith
 With `dtype: bfloat16`, ours, the matrix products of a fit are rounded to bfloat16; the weights that are kept, the
 loss, the update and the fitted probe's predictions are float32.
 
-On a CPU probes are fitted one after the other: a single fit already fills a core, and batching them was no faster. On
-a GPU those of one cell are fitted `together`.
+Equal states are computed once (`distinct.py`); as the batch is everything, the gradient is the same. On a CPU probes
+are fitted one after the other: a single fit already fills a core, and batching them was no faster. On a GPU those of
+one cell are fitted `together`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from arith_model.devices import compute_dtype
+from arith_prober.distinct import distinct
 from arith_prober.probes.family import Pulse
+from arith_prober.probes.loss import mean_squared_error
 from arith_prober.probes.together import train_together
 
 
@@ -38,16 +41,26 @@ def build_probe(width: int, seed: int) -> nn.Sequential:
 
 
 def train_probe(
-    probe: nn.Sequential, X: Tensor, y: Tensor, epochs: int, lr: float, pulse: Pulse, dtype: str = "float32"
+    probe: nn.Sequential,
+    X: Tensor,
+    y: Tensor,
+    epochs: int,
+    lr: float,
+    pulse: Pulse,
+    dtype: str = "float32",
+    counts: Tensor | None = None,
 ) -> None:
-    """Fit `probe` in place to float32[problem] `y`: full-batch gradient descent on the mean squared error."""
+    """Fit `probe` in place to float32[row] `y`: full-batch gradient descent on the mean squared error.
+
+    A row stands for `counts` problems, or for one.
+    """
     parameters = list(probe.parameters())
     X = X.to(getattr(torch, dtype))
     for _ in range(epochs):
         pulse()
         with compute_dtype(X.device, dtype):
             predicted = probe(X)
-        gradients = torch.autograd.grad(nn.functional.mse_loss(predicted.float(), y), parameters)
+        gradients = torch.autograd.grad(mean_squared_error(predicted.float(), y, counts), parameters)
         with torch.no_grad():
             for parameter, gradient in zip(parameters, gradients, strict=True):
                 parameter.sub_(gradient, alpha=lr)
@@ -78,17 +91,21 @@ class Mlp:
         pulse: Pulse,
     ) -> NDArray[np.float64]:
         """Fit one probe per target; see `Family`."""
+        fit, asked = distinct(X_train), distinct(X_eval)
         train, evaluation, targets = (
             torch.tensor(values, dtype=torch.float32, device=self.device)
-            for values in (X_train, X_eval, Y_train.T)
+            for values in (fit.X, asked.X, fit.means(Y_train).T)
+        )
+        counts = (
+            None if fit.counts is None else torch.tensor(fit.counts, dtype=torch.float32, device=self.device)
         )
         probes = [build_probe(X_train.shape[1], seed).to(self.device) for seed in seeds]
         if self.together:
-            train_together(probes, train, targets, self.epochs, self.lr, pulse, self.dtype)
+            train_together(probes, train, targets, self.epochs, self.lr, pulse, self.dtype, counts)
         else:
             for probe, target in zip(probes, targets, strict=True):
-                train_probe(probe, train, target, self.epochs, self.lr, pulse, self.dtype)
-        return np.stack([predict(probe, evaluation) for probe in probes], axis=1)
+                train_probe(probe, train, target, self.epochs, self.lr, pulse, self.dtype, counts)
+        return asked.spread(np.stack([predict(probe, evaluation) for probe in probes], axis=1))
 
 
 @torch.no_grad()

@@ -14,6 +14,9 @@ Generalised cross-validation (Golub, Heath and Wahba 1979) takes the penalty tha
     (RSS / n) / (1 - dof / n)^2        dof = 1 + sum_j s_j / (s_j + penalty)
 
 leave-one-out with each problem's leverage replaced by the mean. It needs only the spectrum s.
+
+Equal states are multiplied once (`distinct.py`): a row and its mean targets times the square root of its number of
+problems give the covariances of all problems; n and the variance of the targets stay those of all problems.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from arith_prober.distinct import distinct
 from arith_prober.probes.family import Pulse
 
 
@@ -51,27 +55,32 @@ class Ridge:
     ) -> NDArray[np.float64]:
         """Fit all targets at once; nothing here is random, so `seeds` do not matter. See `Family`."""
         pulse()
-        X, Y, evaluation = (
+        fit, asked = distinct(X_train), distinct(X_eval)
+        counts = np.ones(len(fit.X)) if fit.counts is None else fit.counts
+        X, Y, evaluation, n_u, intercepts, variances = (
             torch.tensor(values, dtype=torch.float64, device=self.device)
-            for values in (X_train, Y_train, X_eval)
+            for values in (fit.X, fit.means(Y_train), asked.X, counts, Y_train.mean(0), Y_train.var(0))
         )
         # Less its first row a constant feature is exactly zero, which a mean alone cannot promise.
-        origin, intercepts = X[0].clone(), Y.mean(0)
+        origin, n = X[0].clone(), len(X_train)
         X -= origin
-        means = X.mean(0)
-        weights = solve(X - means, Y - intercepts, self.penalties)
-        return ((evaluation - origin - means) @ weights + intercepts).cpu().numpy()
+        means, root = n_u @ X / n, n_u.sqrt()[:, None]
+        weights = solve(root * (X - means), root * (Y - intercepts), variances, n, self.penalties)
+        predictions = (evaluation - origin - means) @ weights + intercepts
+        return asked.spread(predictions.cpu().numpy())
 
 
-def solve(X: Tensor, Y: Tensor, penalties: Sequence[float]) -> Tensor:
-    """Return weights float64[width, target] for centred `X`[problem, width] and `Y`[problem, target]."""
-    n = len(X)
+def solve(X: Tensor, Y: Tensor, variances: Tensor, n: int, penalties: Sequence[float]) -> Tensor:
+    """Return weights float64[width, target] for centred `X`[row, width] and `Y`[row, target] of `n` problems.
+
+    A row is a problem, or several with equal states, times the root of their number; `variances` are the targets'.
+    """
     spectrum, directions = torch.linalg.eigh(X.T @ X / n)
     if not spectrum.any():
         return torch.zeros(X.shape[1], Y.shape[1], dtype=X.dtype, device=X.device)
     loadings = directions.T @ (X.T @ Y) / n
     candidates = spectrum.mean() * torch.tensor(penalties, dtype=X.dtype, device=X.device)
-    chosen = candidates[_gcv(spectrum, loadings, Y.square().mean(0), candidates, n).argmin(0)]
+    chosen = candidates[_gcv(spectrum, loadings, variances, candidates, n).argmin(0)]
     weights: Tensor = directions @ (loadings / (spectrum[:, None] + chosen))
     return weights
 

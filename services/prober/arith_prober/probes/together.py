@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from arith_model.devices import compute_dtype
 from arith_prober.probes.family import Pulse
+from arith_prober.probes.loss import mean_squared_error
 
 #: Bytes that the hidden units of a batch, their gradients and copies may take.
 BATCH_BYTES = 2**32
@@ -30,22 +31,31 @@ def train_together(
     lr: float,
     pulse: Pulse,
     dtype: str = "float32",
+    counts: Tensor | None = None,
     batch_bytes: int = BATCH_BYTES,
 ) -> None:
     """Fit each probe in place to its row of float32 `Y_PN`, on `X`: float32[N, D], or [P, N, D] where states differ.
 
-    At least one probe is fitted at a time, and as many as `batch_bytes` of memory allow.
+    A row of states stands for `counts` problems, or for one. At least one probe is fitted at a time, and as many as
+    `batch_bytes` of memory allow.
     """
     X = X.to(getattr(torch, dtype))
     size = max(1, batch_bytes // (_COPIES * X.shape[-2] * X.shape[-1] * X.element_size()))
     for first in range(0, len(probes), size):
         chosen = slice(first, first + size)
         states = X if X.dim() == 2 else X[chosen]
-        _train(probes[chosen], states, Y_PN[chosen], epochs, lr, pulse, dtype)
+        _train(probes[chosen], states, Y_PN[chosen], epochs, lr, pulse, dtype, counts)
 
 
 def _train(
-    probes: Sequence[nn.Sequential], X: Tensor, Y_PN: Tensor, epochs: int, lr: float, pulse: Pulse, dtype: str
+    probes: Sequence[nn.Sequential],
+    X: Tensor,
+    Y_PN: Tensor,
+    epochs: int,
+    lr: float,
+    pulse: Pulse,
+    dtype: str,
+    counts: Tensor | None,
 ) -> None:
     each = [list(probe.parameters()) for probe in probes]
     stacked = [torch.stack(same).detach().requires_grad_() for same in zip(*each, strict=True)]
@@ -54,9 +64,7 @@ def _train(
         pulse()
         with compute_dtype(X.device, dtype):
             predicted = _forward(stacked, X_PND)
-        # The sum over probes, so that each gets the gradient of its own mean.
-        loss = (predicted.float() - Y_PN).square().mean(1).sum()
-        gradients = torch.autograd.grad(loss, stacked)
+        gradients = torch.autograd.grad(mean_squared_error(predicted.float(), Y_PN, counts), stacked)
         with torch.no_grad():
             for parameter, gradient in zip(stacked, gradients, strict=True):
                 parameter.sub_(gradient, alpha=lr)
