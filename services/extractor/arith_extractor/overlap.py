@@ -34,7 +34,9 @@ class Behind:
         self._thread = ThreadPoolExecutor(1, "behind")
         self._jobs: deque[Future[None]] = deque()
         self._failed = False
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._stream: torch.cuda.Stream | None = None
+        if device.type == "cuda":
+            self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call] # torch has no types for it
 
     def __enter__(self) -> Behind:
         return self

@@ -49,10 +49,17 @@ def train_probe(
     parameters = list(probe.parameters())
     for _ in range(epochs):
         pulse()
-        gradients = torch.autograd.grad(nn.functional.mse_loss(probe(X), y, weight=counts), parameters)
+        gradients = torch.autograd.grad(_loss(probe(X), y, counts), parameters)
         with torch.no_grad():
             for parameter, gradient in zip(parameters, gradients, strict=True):
                 parameter.sub_(gradient, alpha=lr)
+
+
+def _loss(predictions: Tensor, y: Tensor, counts: Tensor | None) -> Tensor:
+    """The mean over problems of the squared error, but for what predictions cannot change."""
+    if counts is None:
+        return nn.functional.mse_loss(predictions, y)
+    return (predictions - y).square() @ counts / counts.sum()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +85,11 @@ class Mlp:
     ) -> NDArray[np.float64]:
         """Fit one probe per target; see `Family`."""
         fit, asked = distinct(X_train), distinct(X_eval)
-        train, evaluation, targets, counts = (
-            None if values is None else torch.tensor(values, dtype=torch.float32, device=self.device)
-            for values in (fit.X, asked.X, fit.means(Y_train).T, fit.counts)
+        train, evaluation, targets = (
+            torch.tensor(values, dtype=torch.float32, device=self.device)
+            for values in (fit.X, asked.X, fit.means(Y_train).T)
         )
+        counts = None if fit.counts is None else train.new_tensor(fit.counts)
         columns = []
         for target, seed in zip(targets, seeds, strict=True):
             probe = build_probe(X_train.shape[1], seed).to(self.device)
