@@ -138,7 +138,7 @@ class Fits:
         d = self.spec.lm.width
         if self.name == "mlp":
             return float(self.spec.probe.mlp.epochs * 4.0 * fitted * d**2 + 2.0 * asked * d**2)
-        return 2.0 * fitted * d**2 + 9.0 * d**3 + 2.0 * asked * d * (self.grid.variables + CONTROLS)
+        return float(2.0 * fitted * d**2 + 9.0 * d**3 + 2.0 * asked * d * (self.grid.variables + CONTROLS))
 
     def _run(self, way: str, rows: Callable[[NDArray[np.float32]], Rows]) -> None:
         family, Y = self._family()
