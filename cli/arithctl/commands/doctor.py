@@ -83,7 +83,10 @@ def _verify(run: str, as_json: bool) -> int:
 
 
 def _calibrate(as_json: bool) -> None:
+    import os
+
     from arith_shared.settings import load_settings
+    from arithctl.embedded.workers import usable_cores
     from arithctl.forecast.calibration import save
     from arithctl.forecast.measure import calibrate
     from arithctl.forecast.trials import all_trials
@@ -96,6 +99,10 @@ def _calibrate(as_json: bool) -> None:
     click.echo(
         "Timing small runs: about a minute on two idle cores. Leave the machine alone meanwhile.", err=True
     )
+    if (load := os.getloadavg()[0]) > usable_cores() / 2:
+        click.echo(
+            f"warning: the load average is {load:.1f}: what else runs now will be in the forecasts", err=True
+        )
     found = calibrate(settings, all_trials(), tell)
     path = save(found, settings)
     if as_json:

@@ -15,7 +15,7 @@ from arith_shared.ledger.tables import Artifact, Attempt, Stage, Unit
 from arith_shared.settings import load_settings
 from arith_shared.testing import fresh_database, small_spec
 from arithctl import recipes
-from arithctl.forecast import actual, amounts, forecast, in_all
+from arithctl.forecast import actual, amounts, forecast, in_all, measure
 from arithctl.forecast.calibration import FILE, VERSION, Calibration, load, machine, parse, save
 from arithctl.forecast.rates import fit, makespan, seconds_of
 from arithctl.forecast.trials import all_trials
@@ -153,6 +153,20 @@ def test_a_dry_run_says_what_it_believes(cli, settings):
     after = cli("submit", "tiny-specialized", "--dry-run").out
     assert after.splitlines()[-1] == "Time: calibrated on this machine (cpu), 2026-01-01 00:00 UTC."
     assert "calibrated" in cli("submit", "tiny-specialized", "--sweep", "seed=1,2", "--dry-run").out
+
+
+def test_the_command_keeps_what_was_measured_and_warns_of_a_busy_machine(cli, settings, monkeypatch):
+    # The measuring itself takes a minute and is put to the test in tests/pipeline.
+    monkeypatch.setattr(measure, "calibrate", lambda settings, trials, tell: calibration(settings))
+    monkeypatch.setattr("os.getloadavg", lambda: (0.0, 0.0, 0.0))
+    ran = cli("doctor", "--calibrate", "--json")
+    assert (ran.code, parse(ran.json)) == (0, calibration(settings))
+    assert load(settings)[0] == calibration(settings)
+    assert "warning" not in ran.err
+    monkeypatch.setattr("os.getloadavg", lambda: (99.5, 0.0, 0.0))
+    ran = cli("doctor", "--calibrate")
+    assert "warning: the load average is 99.5" in ran.err
+    assert ran.out.startswith("calibrated in 1 m: ")
 
 
 def test_verify_and_calibrate_exclude_each_other(cli):
