@@ -48,7 +48,12 @@ def write(found: dict[str, Any], out: Path) -> None:
     facts = ", ".join(
         f"{name} {shown(value)}" for name, value in found["machine"].items() if value is not None
     )
-    parts = [f"# One GPU\n\nWritten by `{found['command']}` in {found['seconds']:.0f} s: {facts}.\n"]
+    quick = (
+        "Made with `--quick`: sizes for a processor, whose figures measure nothing.\n"
+        if found["quick"]
+        else ""
+    )
+    parts = [f"# One GPU\n\nWritten by `{found['command']}` in {found['seconds']:.0f} s: {facts}.\n", quick]
     parts += [
         f"## {name}\n\n{_ABOUT[name]} {section['seconds']:.0f} s.\n\n{_table(section['rows'])}"
         for name, section in sections.items()
@@ -58,7 +63,7 @@ def write(found: dict[str, Any], out: Path) -> None:
 
 def _with_share(row: Row, rates: dict[str, float | None]) -> Row:
     """The row with its TFLOP/s as a share of the measured rate that it names."""
-    rate = rates.get(row.get("of", ""))
+    rate = rates.get(row.get("against", ""))
     return {**row, "share of it": row["TFLOP/s"] / rate} if rate and "TFLOP/s" in row else row
 
 
