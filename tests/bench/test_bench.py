@@ -40,6 +40,7 @@ def test_every_bench_is_run_by_make_bench():
         "gpu",
         "machine",
         "page",
+        "provenance",
         "race",
         "report",
         "shards",
