@@ -64,7 +64,9 @@ def main() -> int:
         sys.stderr.write("no GPU that torch can use was found; --quick tries everything at tiny sizes\n")
         return 2
     end = START + 60 * options.budget_min - RESERVE_S
-    found: dict[str, Any] = {"machine": page.machine(), "command": " ".join(sys.argv), "sections": {}}
+    found: dict[str, Any] = {
+        "command": " ".join(sys.argv), "quick": options.quick, "machine": page.machine(), "sections": {}
+    }  # fmt: skip
     names = options.only.split(",")
     for place, name in enumerate(names):
         share = SECTIONS[name] / sum(SECTIONS[later] for later in names[place:])

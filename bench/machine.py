@@ -11,13 +11,13 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from bench.provenance import installed as installed
 from bench.race import compute_threads
 
 #: What figures depend on most, with peers.
@@ -62,14 +62,6 @@ def describe(quick: bool) -> Machine:
         "load_average_before": os.getloadavg()[0],
         "utc": time.strftime("%Y-%m-%d %H:%M", time.gmtime()),
     }
-
-
-def installed(package: str) -> str | None:
-    """The version of an installed distribution, else None."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def gemm_rate(size: int, threads: int, dtype: torch.dtype = torch.float32) -> float:

@@ -20,6 +20,10 @@ Case = tuple[str, Callable[[], Row]]
 OK, NOT_REACHED = "ok", "not reached: the section's time was over"
 
 
+class LeftOutError(Exception):
+    """Raised by a case that cannot be run here, with the reason."""
+
+
 @dataclass(frozen=True, slots=True)
 class Bench:
     """What the sections are run on."""
@@ -97,6 +101,8 @@ def _attempt(bench: Bench, run: Callable[[], Row]) -> Row:
         if bench.on_gpu:
             torch.cuda.reset_peak_memory_stats()
         return {"status": OK, **run()}
+    except LeftOutError as error:
+        return {"status": f"left out: {error}"}
     # Out of memory, no compiler, a library that has changed: whatever it is, the other cases are still worth having.
     except Exception as error:  # noqa: BLE001
         first = next((line for line in str(error).splitlines() if line.strip()), "")
@@ -115,7 +121,7 @@ def _write(rows: TextIO, row: Row) -> None:
 def one_line(row: Row) -> str:
     """``eager: 123,456 tokens/s, ...``"""
     figures = ", ".join(
-        f"{shown(value)} {name}" for name, value in row.items() if name not in ("case", "status", "of")
+        f"{shown(value)} {name}" for name, value in row.items() if name not in ("case", "status", "against")
     )
     return f"{row['case']}: {figures if row['status'] == OK else row['status']}"
 

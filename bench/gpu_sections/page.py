@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import platform
-import subprocess
 import time
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from bench.gpu_sections.cases import OK, Row, shown
+from bench.provenance import commit, installed
 
 _ABOUT = {
     "rates": "The floor of all that follows: square matrix products, copies, the disk of the temporary folder.",
@@ -31,8 +30,8 @@ def machine() -> dict[str, Any]:
         "memory GB": torch.cuda.get_device_properties(0).total_memory / 1e9 if on_gpu else None,
         "cuda": torch.version.cuda,
         "python": platform.python_version(),
-        **{name: _version(name) for name in ("torch", "transformers", "numpy", "pyarrow", "accelerate")},
-        "commit": _commit(),
+        **{name: installed(name) for name in ("torch", "transformers", "numpy", "pyarrow", "accelerate")},
+        "commit": commit(),
         "utc": time.strftime("%Y-%m-%d %H:%M", time.gmtime()),
     }
 
@@ -48,7 +47,12 @@ def write(found: dict[str, Any], out: Path) -> None:
     facts = ", ".join(
         f"{name} {shown(value)}" for name, value in found["machine"].items() if value is not None
     )
-    parts = [f"# One GPU\n\nWritten by `{found['command']}` in {found['seconds']:.0f} s: {facts}.\n"]
+    quick = (
+        "Made with `--quick`: sizes for a processor, whose figures measure nothing.\n"
+        if found["quick"]
+        else ""
+    )
+    parts = [f"# One GPU\n\nWritten by `{found['command']}` in {found['seconds']:.0f} s: {facts}.\n", quick]
     parts += [
         f"## {name}\n\n{_ABOUT[name]} {section['seconds']:.0f} s.\n\n{_table(section['rows'])}"
         for name, section in sections.items()
@@ -58,7 +62,7 @@ def write(found: dict[str, Any], out: Path) -> None:
 
 def _with_share(row: Row, rates: dict[str, float | None]) -> Row:
     """The row with its TFLOP/s as a share of the measured rate that it names."""
-    rate = rates.get(row.get("of", ""))
+    rate = rates.get(row.get("against", ""))
     return {**row, "share of it": row["TFLOP/s"] / rate} if rate and "TFLOP/s" in row else row
 
 
@@ -71,24 +75,3 @@ def _table(rows: Sequence[Row]) -> str:
     lines += [f"- {row['case']}: {row['status']}" for row in rows if row["status"] != OK]
     first = len(lines) - len(rows) + len(done)
     return "\n".join([*lines[:first], "", *lines[first:]]) + "\n"
-
-
-def _commit() -> str:
-    try:
-        done = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return done.stdout.strip()
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

@@ -90,7 +90,7 @@ class Cell:
             # Fitting on where it ended costs the same.
             seconds = min(self.bench.timed(fit) for _ in range(1 if self.bench.quick else 3))
         flops = len(probes) * self.options.mlp.epochs * 4.0 * self.counts[0] * self.width**2
-        return {**self._row(seconds / positions, flops / seconds, r), "of": f"GEMM {precision}"}
+        return {**self._row(seconds / positions, flops / seconds, r), "against": f"GEMM {precision}"}
 
     def prober(self) -> Row:
         """What the prober calls for a cell in bfloat16: states and values are uploaded, predictions come back."""
@@ -106,7 +106,7 @@ class Cell:
 
         seconds = min(self.bench.timed(fit) for _ in range(2))
         flops = VARIABLES * mlp.epochs * 4.0 * fitted * self.width**2
-        return {**self._row(seconds, flops / seconds, self._correlations(found)), "of": "GEMM bfloat16"}
+        return {**self._row(seconds, flops / seconds, self._correlations(found)), "against": "GEMM bfloat16"}
 
     def ridge(self) -> Row:
         """What the prober calls for a cell: the variables and their controls, in float64."""
@@ -122,7 +122,7 @@ class Cell:
 
         seconds = min(self.bench.timed(fit) for _ in range(2))
         flops = 2.0 * fitted * self.width**2 + 9.0 * self.width**3
-        return {**self._row(seconds, flops / seconds), "of": "GEMM float64"}
+        return {**self._row(seconds, flops / seconds), "against": "GEMM float64"}
 
     def _probes(self, count: int) -> list[nn.Sequential]:
         return [build_probe(self.width, seed).to(self.bench.device) for seed in range(count)]

@@ -27,7 +27,7 @@ from arith_trainer.course import Course
 from arith_trainer.lessons import course_of
 from arith_trainer.loop import Training, batch_loss, make_optimizer
 from bench.flops import peak_flops, training_flops_per_token
-from bench.gpu_sections.cases import Bench, Case, Row
+from bench.gpu_sections.cases import Bench, Case, LeftOutError, Row
 from bench.gpu_sections.recipe import spec_of
 
 #: Steps before the clock starts: compiling, and three of CUDA graphs, which warm up, record and replay.
@@ -143,7 +143,7 @@ class Work:
     def trainer(self) -> Row:
         """Hugging Face's Trainer with its defaults in the same precision; logging and saving off."""
         if not find_spec("accelerate"):
-            raise RuntimeError("accelerate is not installed, which Trainer needs; left out")
+            raise LeftOutError("accelerate is not installed, which Trainer needs")
         from transformers import Trainer, TrainerCallback, TrainingArguments
 
         model, clock = self._model(), Clock(self.bench)
@@ -196,7 +196,7 @@ class Work:
             "steps": clock.steps,
             "TFLOP/s": flops / 1e12,
             **({"MFU": flops / peak} if peak else {}),
-            "of": f"GEMM {lm.training.precision}",
+            "against": f"GEMM {lm.training.precision}",
             "first step s": clock.first_s,
             **self.bench.peak_gb(),
         }

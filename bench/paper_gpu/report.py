@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import datetime
 import platform
-import subprocess
 import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from bench.provenance import commit, installed
 from clock import decoder
 
 from arith_shared.analysis.claims import Evidence, judge
@@ -67,8 +66,8 @@ def _page(finished: Sequence[Finished], command: Sequence[str]) -> str:
     lines = [
         "# Section 3 of the paper, handlers called directly",
         "",
-        f"Made on {today} by `{' '.join(['python bench/paper_gpu', *command])}` at commit {_commit()}, "
-        f"Python {platform.python_version()}, torch {_version('torch')}, transformers {_version('transformers')}.",
+        f"Made on {today} by `{' '.join(['python bench/paper_gpu', *command])}` at commit {commit()}, "
+        f"Python {platform.python_version()}, torch {installed('torch')}, transformers {installed('transformers')}.",
         "",
     ]
     for run in finished:
@@ -82,24 +81,3 @@ def _page(finished: Sequence[Finished], command: Sequence[str]) -> str:
     return "\n".join(
         [*lines, "", "Verdicts are in `claims.md`; `docs/paper-claims.md` explains each rule.", ""]
     )
-
-
-def _commit() -> str:
-    try:
-        done = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return done.stdout.strip()
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "unknown"

@@ -45,6 +45,7 @@ def test_every_bench_is_run_by_make_bench():
         "machine",
         "network",
         "page",
+        "provenance",
         "race",
         "report",
         "servers",
