@@ -85,8 +85,8 @@ def _verify(run: str, as_json: bool) -> int:
 def _calibrate(as_json: bool) -> None:
     import os
 
+    from arith_shared.compute import usable_cores
     from arith_shared.settings import load_settings
-    from arithctl.embedded.workers import usable_cores
     from arithctl.forecast.calibration import save
     from arithctl.forecast.measure import calibrate
     from arithctl.forecast.trials import all_trials
