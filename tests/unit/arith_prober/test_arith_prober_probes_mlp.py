@@ -126,12 +126,28 @@ def several():
     """Five probes, their states and values."""
     rng = np.random.default_rng(8)
     X = torch.tensor(rng.normal(size=(400, 32)), dtype=torch.float32)
-    Y = torch.tensor(40 + 5 * X.numpy() @ rng.normal(size=(32, 5)), dtype=torch.float32).T.contiguous()
+    # Small values: from large ones the first steps are so long that a last bit decides which hidden units live on.
+    Y = torch.tensor(4 + X.numpy() @ rng.normal(size=(32, 5)) / 2, dtype=torch.float32).T.contiguous()
     return X, Y
 
 
 def weights(probes):
     return [torch.cat([parameter.detach().flatten() for parameter in probe.parameters()]) for probe in probes]
+
+
+def test_rows_that_stand_for_several_problems_weigh_as_much_alone_and_together(several):
+    X, Y = several
+    counts = torch.tensor(np.random.default_rng(3).integers(1, 6, len(X)), dtype=torch.float32)
+    repeats = counts.long()
+    every, together, alone = ([build_probe(32, seed) for seed in range(5)] for _ in range(3))
+    train_together(together, X, Y, 30, 1e-3, no_pulse, "float32", counts)
+    for place in range(5):
+        train_probe(alone[place], X, Y[place], 30, 1e-3, no_pulse, "float32", counts)
+        problems = X.repeat_interleave(repeats, 0), Y[place].repeat_interleave(repeats)
+        train_probe(every[place], *problems, 30, 1e-3, no_pulse)
+    for expected, *found in zip(weights(every), weights(alone), weights(together), strict=True):
+        for one in found:
+            torch.testing.assert_close(one, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("batch_bytes", [1, 2 * 4 * 400 * 32 * 4, 2**32], ids=["one", "two", "all"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
 
 def mean_squared_error(predicted: Tensor, target: Tensor, counts: Tensor | None) -> Tensor:
@@ -11,5 +11,5 @@ def mean_squared_error(predicted: Tensor, target: Tensor, counts: Tensor | None)
     A row stands for `counts` problems, or for one. A sum over probes leaves each the gradient of its own mean.
     """
     if counts is None:
-        return nn.functional.mse_loss(predicted, target) * (target.numel() // target.shape[-1])
+        return (predicted - target).square().mean(-1).sum()
     return ((predicted - target).square() @ counts).sum() / counts.sum()
