@@ -135,7 +135,7 @@ class Fits:
         return 1 - ours / plain
 
     def _flops(self, fitted: int, asked: int) -> float:
-        d = self.spec.lm.width
+        d = float(self.spec.lm.width)
         if self.name == "mlp":
             return self.spec.probe.mlp.epochs * 4.0 * fitted * d**2 + 2.0 * asked * d**2
         return 2.0 * fitted * d**2 + 9.0 * d**3 + 2.0 * asked * d * (self.grid.variables + CONTROLS)
