@@ -137,7 +137,7 @@ class Fits:
     def _flops(self, fitted: int, asked: int) -> float:
         d = float(self.spec.lm.width)
         if self.name == "mlp":
-            return self.spec.probe.mlp.epochs * 4.0 * fitted * d**2 + 2.0 * asked * d**2
+            return float(self.spec.probe.mlp.epochs * 4 * fitted * d**2 + 2 * asked * d**2)
         return 2.0 * fitted * d**2 + 9.0 * d**3 + 2.0 * asked * d * (self.grid.variables + CONTROLS)
 
     def _run(self, way: str, rows: Callable[[NDArray[np.float32]], Rows]) -> None:
