@@ -80,7 +80,7 @@ class Grid:
         }
         self.cells = [cell for cell, X in self._X.items() if (X[fitted:] != X[fitted]).any()]
         self.Y = np.stack([reader.values(name) for name in reader.variables], axis=1)
-        self.variables = self.Y.shape[1]
+        self.variables: int = self.Y.shape[1]
 
     def states(self, cell: Cell) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """float32[problem, width] to fit, and to predict."""
@@ -135,9 +135,9 @@ class Fits:
         return 1 - ours / plain
 
     def _flops(self, fitted: int, asked: int) -> float:
-        d = float(self.spec.lm.width)
+        d = self.spec.lm.width
         if self.name == "mlp":
-            return float(self.spec.probe.mlp.epochs * 4 * fitted * d**2 + 2 * asked * d**2)
+            return (4.0 * fitted * self.spec.probe.mlp.epochs + 2.0 * asked) * d**2
         return 2.0 * fitted * d**2 + 9.0 * d**3 + 2.0 * asked * d * (self.grid.variables + CONTROLS)
 
     def _run(self, way: str, rows: Callable[[NDArray[np.float32]], Rows]) -> None:
