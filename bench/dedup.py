@@ -80,7 +80,7 @@ class Grid:
         }
         self.cells = [cell for cell, X in self._X.items() if (X[fitted:] != X[fitted]).any()]
         self.Y = np.stack([reader.values(name) for name in reader.variables], axis=1)
-        self.variables = self.Y.shape[1]
+        self.variables: int = self.Y.shape[1]
 
     def states(self, cell: Cell) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """float32[problem, width] to fit, and to predict."""
@@ -137,8 +137,8 @@ class Fits:
     def _flops(self, fitted: int, asked: int) -> float:
         d = self.spec.lm.width
         if self.name == "mlp":
-            return float(self.spec.probe.mlp.epochs * 4.0 * fitted * d**2 + 2.0 * asked * d**2)
-        return float(2.0 * fitted * d**2 + 9.0 * d**3 + 2.0 * asked * d * (self.grid.variables + CONTROLS))
+            return (4.0 * fitted * self.spec.probe.mlp.epochs + 2.0 * asked) * d**2
+        return 2.0 * fitted * d**2 + 9.0 * d**3 + 2.0 * asked * d * (self.grid.variables + CONTROLS)
 
     def _run(self, way: str, rows: Callable[[NDArray[np.float32]], Rows]) -> None:
         family, Y = self._family()
