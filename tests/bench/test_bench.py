@@ -132,8 +132,10 @@ def test_simulated_hosts_reach_us_and_are_gone_after_an_interruption(number):
     if reason := network.why_not():
         pytest.skip(reason)
     script = (
-        "import subprocess, sys, time\n"
+        "import signal, subprocess, sys, time\n"
         "from bench.network import network\n"
+        # What a shell starts in the background ignores Ctrl-C, and so would this child of such a pytest.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "with network(2) as net:\n"
         "    route = net.command(net.hosts[1], ['ip', 'route', 'get', net.address])\n"
         "    subprocess.run(route, check=True, stdout=sys.stderr)\n"
