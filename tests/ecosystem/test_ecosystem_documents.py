@@ -1,4 +1,7 @@
-"""Every command that the tour and the how-to pages show is run, in order, as a reader would run it."""
+"""Every command that the README, the tour and the other pages show is run, in order, as a reader would run it.
+
+Those of the second machine and of docker compose have tests of their own, and so has `bench/gpu.py`.
+"""
 
 from __future__ import annotations
 
@@ -34,13 +37,13 @@ def indented(document: str) -> list[str]:
 
 
 def run(folder: Path, line: str) -> str:
-    words = shlex.split(line)
+    words = shlex.split(line, comments=True)
     if words[1] == "submit":
         words = [word.replace(RECIPE, "small.yaml") for word in words]
-    if "FIRST" in words:
+    if placeholders := {"FIRST", "SECOND", "GENERAL", "SPECIALISED"} & set(words):
         listed = json.loads(command(folder, [str(ARITHCTL), "status", "--json"]))
-        second, first = (run["run"] for run in listed[:2])
-        words = [{"FIRST": first, "SECOND": second}.get(word, word) for word in words]
+        newest = dict(zip(sorted(placeholders, reverse=True), (run["run"] for run in listed), strict=False))
+        words = [newest.get(word, word) for word in words]
     words = [word.replace(LM, str(folder / "my-lm")) for word in words]
     return command(folder, [str(ARITHCTL), *words[1:]])
 
@@ -83,6 +86,27 @@ def test_a_pretrained_lm_of_ones_own_is_read(folder):
     save(*family("llama"), folder / "my-lm")
     said = {line: run(folder, line) for line in lines_of("docs/howto-own-lm.md")}
     assert "accuracy" in said["arithctl results last --table summary"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_what_the_readme_shows_after_the_first_run_works(folder):
+    run(folder, f"arithctl submit {RECIPE} --wait")
+    said = {line: run(folder, line) for line in lines_of("README.md")}
+    assert len(said) > 8
+    assert list((folder / "figures").glob("*.pdf"))
+    assert any("not judged" in text or "inconclusive" in text for text in said.values())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_sweep_is_a_group_with_means(folder):
+    said = {line.partition(" #")[0].strip(): run(folder, line) for line in lines_of("docs/sweeps.md")}
+    assert (
+        "6 runs"
+        in said["arithctl submit tiny-specialized --sweep seed=1,2,3 --sweep probe.controls=1,5 --dry-run"]
+    )
+    assert "probe.controls=5" in said["arithctl results last"]
 
 
 def test_the_reference_is_what_the_commands_say():
