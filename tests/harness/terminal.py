@@ -81,8 +81,9 @@ def terminal(
     fcntl.ioctl(screen, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     own = {name: value for name, value in env.items() if name not in ("COLUMNS", "LINES", "NO_COLOR", "CI")}
     process = subprocess.Popen(
-        # The terminal must control the command's session, or Ctrl-C is but a letter.
-        ["setsid", "--ctty", *command],
+        # The terminal must control the command's session, or Ctrl-C is but a letter; and a pytest that a shell
+        # started in the background ignores it, as would all that it starts.
+        ["setsid", "--ctty", "env", "--default-signal=INT", *command],
         stdin=screen, stdout=screen, stderr=screen, cwd=cwd, env={**own, "TERM": "xterm-256color"},
     )  # fmt: skip
     os.close(screen)

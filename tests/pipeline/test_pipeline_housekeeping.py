@@ -248,7 +248,8 @@ def test_a_run_cancelled_in_any_stage_and_resumed_has_the_scores_of_an_undisturb
     is_running = select(Unit.id).where(Unit.run_id == run, Unit.key == unit, Unit.state == "running")
     until(lambda: busy.ask(lambda session: session.scalar(is_running)))
     assert busy.cli("cancel", run).stdout == f"{run}: cancelling\n"
-    assert "over already: cancelling" in busy.cli("cancel", run).stdout
+    # "cancelling", or "cancelled" where the unit's next heartbeat was faster than the second command.
+    assert "over already: cancell" in busy.cli("cancel", run).stdout
     assert busy.over(run).state == "cancelled"
     done = {key for key, count in busy.attempts(run).items() if busy.path_of(run, key)}
     break_units(busy, {})
