@@ -23,7 +23,7 @@ from arithctl.output import replacing
 #: Grows when what stands in the file, or how amounts are counted, changes.
 VERSION = 1
 FILE = "calibration.json"
-_REMEDY = "run `arithctl doctor --calibrate` (about a minute)"
+_REMEDY = "run `arithctl doctor --calibrate` (a few minutes)"
 
 
 @dataclass(frozen=True, slots=True)
