@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from arithctl.forecast import actual
 from bench.command import Options, main
 from bench.machine import Machine
 from bench.report import Report, Table, at_most
@@ -121,13 +122,7 @@ def read(log: str) -> Iterator[Handled]:
 
 def merged(handled: list[Handled]) -> list[tuple[float, float]]:
     """The times in which at least one handler was at work, without overlap."""
-    spans: list[tuple[float, float]] = []
-    for one in sorted(handled, key=lambda one: one.start):
-        if spans and one.start <= spans[-1][1]:
-            spans[-1] = spans[-1][0], max(spans[-1][1], one.end)
-        else:
-            spans.append((one.start, one.end))
-    return spans
+    return actual.merged((one.start, one.end) for one in handled)
 
 
 if __name__ == "__main__":

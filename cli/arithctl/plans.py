@@ -14,6 +14,7 @@ from arith_shared.ledger.rounds import layer_groups
 from arith_shared.settings import Settings
 from arith_shared.specs import Spec
 from arithctl.forecast import (
+    Calibration,
     as_rows,
     forecast,
     in_all,
@@ -58,7 +59,7 @@ def print_plan(settings: Settings, spec: Spec, as_json: bool) -> None:
     )
     click.echo()
     print_table(rows, list(rows[0]), title="Forecast")
-    click.echo(f"Time: {_trust(why)}.")
+    click.echo(f"Time: {_trust(calibration, why)}.")
     if not spec.extract.keep_states:
         rounds = len(layer_groups(spec))
         click.echo(
@@ -90,7 +91,7 @@ def print_sweep(settings: Settings, members: Sequence[Member], as_json: bool) ->
         for member, cost in zip(members, stages, strict=True)
     ]
     print_table(rows, list(rows[0]), title=f"Forecast of {len(rows)} runs, each as if it were alone")
-    click.echo(f"Time: {_trust(why)}.")
+    click.echo(f"Time: {_trust(calibration, why)}.")
     click.echo(
         f"Together {human_bytes(total_bytes([member.spec for member in members]))}: "
         "LMs and hidden states that runs have in common are made once."
@@ -101,8 +102,8 @@ def _time(seconds: float, at_most: bool) -> str:
     return f"{'at most ' if at_most else ''}{human_duration(seconds)}"
 
 
-def _trust(why: str) -> str:
+def _trust(calibration: Calibration | None, why: str) -> str:
     """How far the times can be believed."""
-    if why.startswith("calibrated"):
+    if calibration is not None:
         return why
     return f"this machine's processor, to a factor of about two; {why}"

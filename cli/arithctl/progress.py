@@ -34,11 +34,12 @@ def watch(
 
     `title` names them where they are several; `each_poll` is called between looks.
     """
+    forecasts: dict[str, dict[str, float]] = {}
     show = _View(console, title) if console.is_terminal else _Lines(console, several=bool(title))
     with show:
         while True:
             with database.reading() as session:
-                snapshot = take(session, wanted(session))
+                snapshot = take(session, wanted(session), forecasts)
             show.update(snapshot)
             if snapshot.is_over:
                 return snapshot

@@ -46,8 +46,11 @@ class Snapshot:
         return all(run.state in RUN_OVER for run in self.runs)
 
 
-def take(session: Session, run_ids: Sequence[str]) -> Snapshot:
-    """Look at runs: a few queries, however many runs there are."""
+def take(session: Session, run_ids: Sequence[str], forecasts: dict[str, dict[str, float]]) -> Snapshot:
+    """Look at runs: a few queries, however many runs there are.
+
+    `forecasts` remembers what was forecast, by run and stage, from one look to the next: it never changes.
+    """
     runs = groups.overview(session, run_ids)
     alive = [
         WorkerNow(
@@ -63,10 +66,13 @@ def take(session: Session, run_ids: Sequence[str]) -> Snapshot:
     active = [run for run in runs if run.state not in RUN_OVER]
     active.sort(key=lambda run: run.run not in at_work)
     focus = [run.run for run in (runs if len(runs) == 1 else active[:_FOCUS])]
+    for run_id in focus:
+        if run_id not in forecasts:
+            forecasts[run_id] = forecast_s(session, run_id)
     return Snapshot(
         runs,
         [views.run_view(session, run) for run in focus],
         alive,
         views.last_events(session, run_ids, _EVENTS),
-        {(run, stage): seconds for run in focus for stage, seconds in forecast_s(session, run).items()},
+        {(run, stage): seconds for run in focus for stage, seconds in forecasts[run].items()},
     )

@@ -17,7 +17,7 @@ from arith_shared.errors import SpecError
 from arith_shared.ledger import plan
 from arith_shared.ledger.rounds import kind_of, layer_groups
 from arith_shared.ledger.tables import Artifact, Attempt, Run, Stage, Unit
-from arith_shared.specs import parse_spec
+from arith_shared.specs import Spec, parse_spec
 from arithctl.forecast.calibration import Calibration, parse
 from arithctl.forecast.stages import StageForecast, forecast
 
@@ -61,9 +61,7 @@ class Comparison:
 def compare(session: Session, run_id: str) -> list[Comparison]:
     """Every stage of a run; nothing of a run whose spec this version cannot read."""
     run = session.get_one(Run, run_id)
-    try:
-        spec = parse_spec(run.spec)
-    except SpecError:
+    if (spec := _spec(run)) is None:
         return []
     calibration = _calibration(run)
     took, written = busy(session, run_id), _written(session, run_id, keep=spec.extract.keep_states)
@@ -95,15 +93,12 @@ def compare(session: Session, run_id: str) -> list[Comparison]:
 
 
 def forecast_s(session: Session, run_id: str) -> dict[str, float]:
-    """Seconds of each stage as forecast at submission; empty without a calibration, or with rounds of layers."""
+    """Seconds of each stage as forecast at submission; empty where that is not known, or with rounds of layers."""
     run = session.get_one(Run, run_id)
-    calibration = _calibration(run)
-    if calibration is None:
+    spec, calibration = _spec(run), _calibration(run)
+    if spec is None or calibration is None or len(layer_groups(spec)) > 1:
         return {}
-    spec = parse_spec(run.spec)
-    return (
-        {} if len(layer_groups(spec)) > 1 else {one.stage: one.seconds for one in forecast(spec, calibration)}
-    )
+    return {one.stage: one.seconds for one in forecast(spec, calibration)}
 
 
 def as_rows(found: Iterable[Comparison]) -> list[dict[str, Any]]:
@@ -128,7 +123,18 @@ def busy(session: Session, run_id: str) -> dict[str, float]:
     # An attempt whose lease was lost ended when somebody noticed.
     for one in attempts(session, run_id, ("done", "reused", "failed", "released", "cancelled")):
         spans.setdefault(kind_of(one.stage), []).append((one.started_at, one.ended_at))
-    return {stage: _covered(each) for stage, each in spans.items()}
+    return {stage: sum(end - start for start, end in merged(each)) for stage, each in spans.items()}
+
+
+def merged(spans: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The time that spans cover, as spans without overlap, in order."""
+    found: list[tuple[float, float]] = []
+    for start, end in sorted(spans):
+        if found and start <= found[-1][1]:
+            found[-1] = found[-1][0], max(found[-1][1], end)
+        else:
+            found.append((start, end))
+    return found
 
 
 def device(session: Session, run_id: str) -> str | None:
@@ -136,6 +142,14 @@ def device(session: Session, run_id: str) -> str | None:
     for artifact in plan.artifacts_of(session, run_id, "train"):
         return artifact.meta.get("device")
     return None
+
+
+def _spec(run: Run) -> Spec | None:
+    """None: another version wrote it, and this one cannot read it."""
+    try:
+        return parse_spec(run.spec)
+    except SpecError:
+        return None
 
 
 def _calibration(run: Run) -> Calibration | None:
@@ -174,15 +188,6 @@ def _written(session: Session, run_id: str, *, keep: bool) -> dict[str, int]:
         kind, before = kind_of(stage), found.get(kind_of(stage), 0)
         found[kind] = max(before, size) if kind == "extract" and not keep else before + size
     return found
-
-
-def _covered(spans: list[tuple[float, float]]) -> float:
-    """The length of the union of spans that are ordered by their start."""
-    total, until = 0.0, float("-inf")
-    for start, end in spans:
-        total += max(0.0, end - max(start, until))
-        until = max(until, end)
-    return total
 
 
 def _ratio(found: float | None, expected: float | None) -> float | None:

@@ -19,6 +19,7 @@ from arithctl.forecast import actual, amounts, forecast, in_all, measure
 from arithctl.forecast.calibration import FILE, VERSION, Calibration, load, machine, parse, save
 from arithctl.forecast.rates import fit, makespan, seconds_of
 from arithctl.forecast.trials import all_trials
+from arithctl.snapshot import take
 
 #: Rates of a machine that does 1e9 FLOPs a second in every stage, and takes a second around each unit.
 RATES = {
@@ -182,6 +183,33 @@ def test_a_run_keeps_the_calibration_of_its_submission_and_the_key_of_its_spec(c
         assert parse(run.provenance[actual.PROVENANCE]) == calibration(settings)
         assert run.spec_key == spec_key(recipes.load("tiny-specialized").resolve())
         assert actual.compare(session, run_id)[0].forecast_s > 5.0
+
+
+def test_a_run_whose_spec_another_version_wrote_has_no_forecast_and_can_still_be_watched(
+    cli, settings, database
+):
+    save(calibration(settings), settings)
+    run_id = cli("submit", "tiny-specialized", "--json").json["run"]
+    with database.transaction() as session:
+        assert take(session, [run_id], {}).forecast_s[run_id, "train"] > 5.0
+        run = runs.find(session, run_id)
+        run.spec = {**run.spec, "unheard": "of"}
+        session.flush()
+        assert actual.compare(session, run_id) == []
+        assert take(session, [run_id], {}).forecast_s == {}
+
+
+def test_what_a_run_was_forecast_is_worked_out_once_however_often_it_is_looked_at(
+    cli, settings, database, monkeypatch
+):
+    save(calibration(settings), settings)
+    run_id = cli("submit", "tiny-specialized", "--json").json["run"]
+    asked, known = [], {}
+    monkeypatch.setattr("arithctl.snapshot.forecast_s", lambda _, run: asked.append(run) or {"train": 7.0})
+    with database.reading() as session:
+        looks = [take(session, [run_id], known).forecast_s for _ in range(3)]
+    assert looks == [{(run_id, "train"): 7.0}] * 3
+    assert asked == [run_id]
 
 
 def finished(folder, spec, *, steps: int | None = None, reused: int = 0, calibrated: bool = True):
