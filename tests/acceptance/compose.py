@@ -28,7 +28,8 @@ sys.path.insert(0, str(ROOT / "tests"))
 from harness.recipes import overrides  # noqa: E402 - run as a script, outside pytest
 
 ARITHCTL = Path(sys.executable).with_name("arithctl")
-SUBMIT = ["submit", "tiny-specialized", *overrides()]
+# Long enough that the trainer can still be killed in the middle by commands that take seconds each.
+SUBMIT = ["submit", "tiny-specialized", *overrides(lm__training__problems=160_000)]
 LONG_RUNNING = {"redis", "postgres", "scheduler", "trainer", "extractor", "prober", "dashboard"}
 PORTS = {"redis": 26379, "postgres": 25432, "dashboard": 28080}
 #: Beside these, nothing is set: the command line finds the stack by itself.
@@ -273,8 +274,14 @@ def disturbed_run(stack: Stack) -> str:
     """A run during which a worker is killed, and broker and database are restarted; its id."""
     run = str(json.loads(stack.arithctl(*SUBMIT, "--json"))["run"])
     say(f"run {run}")
-    until(stack, run, lambda view: stage(view, "train")["fraction"] > 0.3)
+    until(stack, run, lambda view: stage(view, "train")["fraction"] > 0.1)
     stack.compose("kill", "--signal", "SIGKILL", "trainer")
+    reached = until(stack, run, lambda _: True)
+    stack.check(
+        "the trainer was killed in the middle of its unit",
+        stage(reached, "train")["done"] == 0,
+        f"{stage(reached, 'train')['fraction']:.0%}",
+    )
     say(
         "killed the trainer with its unit; Docker takes that for a wish of the operator's, who starts it again"
     )
