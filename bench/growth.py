@@ -19,7 +19,7 @@ from arith_model.transformer import build_for
 from arith_prober.handler import handle as probe
 from arith_shared.problems import sample, texts
 from arith_shared.specs import Spec
-from arith_shared.store.states import ProblemTable, ShardBuilder
+from arith_shared.store.states import ProblemTable, ShardWriter
 from arith_shared.work import Artifact, Context, Unit
 from arith_trainer.handler import handle as train
 from bench.command import Options, main
@@ -230,20 +230,17 @@ def _random_shard(spec: Spec, size: Size, split: str, count: int, folder: Path) 
     problems = sample(distribution, split, 0, count, seed=spec.seed)  # type: ignore[arg-type]
     positions = list(range(size.units))
     labels = [spec.task.probed_tokens()[position].label for position in positions]
-    builder = ShardBuilder(
-        range(size.layers), labels, size.width, count, "float16", distribution.layouts[0].variables, positions
-    )
     rng = np.random.default_rng(0)
     shape = (size.layers, count, size.units, size.width)
-    builder.add(rng.standard_normal(shape, dtype=np.float32))
     everything = np.ones(count, bool)
     written = [question + output for question, output in texts(problems, distribution, spec.task.chain)]
     folder.mkdir()
-    builder.write(
-        folder,
-        ProblemTable(problems.index, everything, everything, problems.values, written),
-        {"model": "none"},
-    )
+    variables = distribution.layouts[0].variables
+    with ShardWriter(
+        folder, range(size.layers), labels, size.width, "float16", variables, {"model": "none"}, positions
+    ) as writer:
+        writer.add(rng.standard_normal(shape, dtype=np.float32))
+        writer.finish(ProblemTable(problems.index, everything, everything, problems.values, written))
     meta = {"weights": "trained", "split": split, "tried": count, "solved": count, "kept": count}
     return Artifact(split, "states", folder, split, meta)
 

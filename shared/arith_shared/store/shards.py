@@ -3,16 +3,19 @@
 A shard is a folder: `problems.parquet` (every problem tried) and one `layer=LL.parquet` per layer with one
 row per kept problem and one column per position (`t00`, `t01`, ...), each cell the 2 x width bytes of one
 hidden state, little-endian. Fixed-size binary is written and read without a pass over the numbers: as lists
-of floats the same file costs 4 to 12 times the CPU time. There is one row group, without dictionary,
-statistics or compression: the low bits of hidden states are noise, and bytes are read faster than they are
-decompressed. Each page has a checksum, so that no probe is ever fitted on a flipped bit. The cost: other
-programs see bytes, and turn them into numbers with the three lines of docs/states.md. The
+of floats the same file costs 4 to 12 times the CPU time. There is no dictionary, no statistics and no
+compression: the low bits of hidden states are noise, and bytes are read faster than they are decompressed.
+Each page has a checksum, so that no probe is ever fitted on a flipped bit. Row groups have as many problems as
+make `COLUMN_BYTES` of a column, so that a shard is written while it grows, in memory that does not grow with it;
+how many those are depends on the width alone, so equal states make equal files whatever the batches were. The
+cost: other programs see bytes, and turn them into numbers with the three lines of docs/states.md. The
 schema metadata of every file names dtype, width, layers, position labels, variables and the LM's digest.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -29,6 +32,13 @@ from arith_shared.store.halves import Half
 
 #: Key of the schema metadata under which a file describes itself.
 _HEADER = b"arith.shard"
+#: Least bytes of one column in a row group but the last: its header and its place in the footer take 0.05 % of it.
+COLUMN_BYTES = 2**18
+
+
+def group_rows(width: int) -> int:
+    """Problems of a row group, for hidden states of `width` features."""
+    return math.ceil(COLUMN_BYTES / (2 * width))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +99,14 @@ class Shard:
     folder: Path
     header: Header
     table: ProblemTable
-    #: Footers of the layer files read so far: with many columns of one file to read, each costs its own bytes alone.
-    _footers: dict[int, Any] = field(default_factory=dict, repr=False, compare=False)
+    #: The layer file read last and its layer: with many of its columns to read, each costs its own bytes alone.
+    _open: dict[int, pq.ParquetFile] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def open(cls, folder: Path) -> Shard:
         """Read header and problems. Raises ArtifactError when they are missing or damaged."""
-        with _reading(folder / "problems.parquet") as file:
+        path = folder / "problems.parquet"
+        with _told_of(path), _parquet(path) as file:
             header = Header(**json.loads(file.schema_arrow.metadata[_HEADER]))
             columns = file.read()
         values = [columns[name].to_numpy() for name in header.variables]
@@ -124,82 +135,122 @@ class Shard:
                 f"found {first}; give each range of problems once"
             )
 
-    def column(self, layer: int, position: int) -> NDArray[np.uint16]:
-        """uint16[row, width]: the bits of one column. Raises ArtifactError when the file is damaged."""
+    def column(self, layer: int, position: int, rows: int) -> Iterator[NDArray[np.uint16]]:
+        """The first `rows` hidden states of one column, as uint16[row, width] per row group: their bits.
+
+        Raises ArtifactError when the file is damaged.
+        """
         path, width = _layer_file(self.folder, layer), self.header.width
-        with _reading(path, self._footers.get(layer)) as file:
-            self._footers[layer] = file.metadata
+        name = self.header.columns()[position]
+        with _told_of(path):
+            file = self._layer(layer, path)
+            for group in range(file.num_row_groups):
+                if rows <= 0:
+                    return
+                cells = file.read_row_group(group, columns=[name], use_threads=False).column(0)
+                for chunk in cells.chunks:
+                    count = min(len(chunk), rows)
+                    # A chunk may begin within its buffer.
+                    begin = chunk.offset * 2 * width
+                    bits = np.frombuffer(chunk.buffers()[1], "<u2", count=count * width, offset=begin)
+                    yield bits.reshape(-1, width)
+                    rows -= count
+
+    def _layer(self, layer: int, path: Path) -> pq.ParquetFile:
+        """The file of a layer, opened once while its columns are read."""
+        if layer not in self._open:
+            for file in self._open.values():
+                file.close(force=True)
+            self._open.clear()
+            file = _parquet(path)
             if file.metadata.num_rows != self.rows:
+                file.close(force=True)
                 raise ArtifactError(
                     f"{path}: expected {self.rows} rows, found {file.metadata.num_rows}; extract again"
                 )
-            name = self.header.columns()[position]
-            cells = file.read(columns=[name], use_threads=False).column(0).combine_chunks()
-        return np.frombuffer(cells.buffers()[1], "<u2", count=self.rows * width).reshape(-1, width)
+            self._open[layer] = file
+        return self._open[layer]
 
 
-def write_shard(
-    folder: Path,
-    header: Header,
-    problems: ProblemTable,
-    bits: Sequence[NDArray[np.uint16]],
-    extra: Mapping[str, str],
-) -> None:
-    """Write a shard to `folder`.
+class ShardFiles:
+    """The files of a shard that is being written to `folder`, which must exist.
 
-    `bits` has uint16[position, row, width] for each layer of the header; each position of it must be
-    contiguous, so that nothing is copied. `extra` goes to the schema metadata beside the header.
+    `extra` goes to the schema metadata beside the header. After an error the files are not whole: close, and throw
+    the folder away.
     """
-    _write_problems(folder / "problems.parquet", problems, header, header.metadata(extra))
-    for layer, rows in zip(header.layers, bits, strict=True):
-        _write_layer(
-            _layer_file(folder, layer), rows, header, header.metadata({**extra, "layer": str(layer)})
+
+    def __init__(self, folder: Path, header: Header, extra: Mapping[str, str]) -> None:
+        self._folder, self._header, self._extra = folder, header, dict(extra)
+        self._cell = pa.binary(2 * header.width)
+        self._layers: list[tuple[pa.Schema, pq.ParquetWriter]] = []
+        try:
+            for layer in header.layers:
+                self._layers.append(self._begin(layer))
+        except BaseException:
+            self.close()
+            raise
+
+    def append(self, bits: Sequence[NDArray[np.uint16]]) -> None:
+        """Write a row group to each layer's file.
+
+        `bits` has uint16[position, row, width] for each layer of the header; each position of it must be
+        contiguous, so that nothing is copied.
+        """
+        for (schema, writer), rows in zip(self._layers, bits, strict=True):
+            count = rows.shape[1]
+            columns = [
+                pa.FixedSizeBinaryArray.from_buffers(self._cell, count, [None, pa.py_buffer(position)])
+                for position in rows
+            ]
+            writer.write_table(pa.table(columns, schema=schema), row_group_size=count)
+
+    def finish(self, problems: ProblemTable) -> None:
+        """Write the problems, and the end of each file."""
+        variables = dict(zip(self._header.variables, problems.values.T, strict=True))
+        flags: dict[str, Any] = {"index": problems.index, "solved": problems.solved, "kept": problems.kept}
+        table = pa.table(flags | variables | {"text": problems.text})
+        pq.write_table(
+            table.replace_schema_metadata(self._header.metadata(self._extra)),
+            self._folder / "problems.parquet",
+            write_page_checksum=True,
         )
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the files."""
+        while self._layers:
+            self._layers.pop()[1].close()
+
+    def _begin(self, layer: int) -> tuple[pa.Schema, pq.ParquetWriter]:
+        metadata = self._header.metadata({**self._extra, "layer": str(layer)})
+        fields = [pa.field(name, self._cell, nullable=False) for name in self._header.columns().values()]
+        schema = pa.schema(fields, metadata)
+        writer = pq.ParquetWriter(
+            _layer_file(self._folder, layer),
+            schema,
+            use_dictionary=False,
+            write_statistics=False,
+            compression="none",
+            write_page_checksum=True,
+        )
+        return schema, writer
 
 
 @contextmanager
-def _reading(path: Path, footer: Any = None) -> Iterator[Any]:
-    """Open a Parquet file, by its `footer` if that was read before.
-
-    Turns what pyarrow says of a missing or damaged file into ArtifactError.
-    """
+def _told_of(path: Path) -> Iterator[None]:
+    """Turn what pyarrow says of a missing or damaged file into ArtifactError."""
     try:
-        # Reading ahead in threads costs more than it gains where one column is wanted.
-        with pq.ParquetFile(path, metadata=footer, pre_buffer=False, page_checksum_verification=True) as file:
-            yield file
+        yield
     except (OSError, pa.ArrowException, KeyError) as error:
         raise ArtifactError(
             f"{path}: expected a file of a shard of hidden states, found {error}; extract again"
         ) from error
 
 
+def _parquet(path: Path) -> pq.ParquetFile:
+    # Reading ahead in threads costs more than it gains where one column is wanted.
+    return pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True)
+
+
 def _layer_file(folder: Path, layer: int) -> Path:
     return folder / f"layer={layer:02d}.parquet"
-
-
-def _write_layer(
-    path: Path, bits: NDArray[np.uint16], header: Header, metadata: Mapping[bytes, bytes]
-) -> None:
-    rows, cell = bits.shape[1], pa.binary(2 * header.width)
-    fields = [pa.field(name, cell, nullable=False) for name in header.columns().values()]
-    columns = [
-        pa.FixedSizeBinaryArray.from_buffers(cell, rows, [None, pa.py_buffer(position)]) for position in bits
-    ]
-    pq.write_table(
-        pa.table(columns, schema=pa.schema(fields, metadata)),
-        path,
-        use_dictionary=False,
-        write_statistics=False,
-        compression="none",
-        row_group_size=max(1, rows),
-        write_page_checksum=True,
-    )
-
-
-def _write_problems(
-    path: Path, problems: ProblemTable, header: Header, metadata: Mapping[bytes, bytes]
-) -> None:
-    variables = dict(zip(header.variables, problems.values.T, strict=True))
-    columns: dict[str, Any] = {"index": problems.index, "solved": problems.solved, "kept": problems.kept}
-    table = pa.table(columns | variables | {"text": problems.text})
-    pq.write_table(table.replace_schema_metadata(metadata), path, write_page_checksum=True)

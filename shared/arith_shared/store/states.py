@@ -1,6 +1,6 @@
-"""Hidden states in and out of memory: a builder that fills one shard, a reader over many.
+"""Hidden states in and out of memory: a writer of one shard, a reader over many.
 
-`ShardBuilder` keeps its numbers as they will lie on disk, so that writing copies nothing. `StateReader` gives
+`ShardWriter` keeps a row group as it will lie on disk, so that writing copies nothing. `StateReader` gives
 one matrix per (layer, position) and reads nothing else; which problems it gives depends on their indices
 only, never on how they were cut into shards or which worker was first. The files themselves: `shards.py`.
 """
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,52 +17,75 @@ from numpy.typing import NDArray
 
 from arith_shared.errors import ArtifactError, HalfPrecisionError, UserError
 from arith_shared.store.halves import Half, decode_half, encode_half, first_misfit, fits
-from arith_shared.store.shards import Header, ProblemTable, Shard, write_shard
+from arith_shared.store.shards import Header, ProblemTable, Shard, ShardFiles, group_rows
 
-__all__ = ["ProblemTable", "ShardBuilder", "StateReader"]
+__all__ = ["ProblemTable", "ShardWriter", "StateReader"]
 
 
-class ShardBuilder:
-    """Collects hidden states in memory, laid out as on disk, and writes them as one shard.
+class ShardWriter:
+    """Context manager; writes hidden states as one shard, row group by row group.
 
-    Memory: 2 bytes x layers x positions x capacity x width, committed by the system only as it fills.
+    Memory: 2 bytes x layers x positions x problems of a row group x width, committed by the system only as it fills.
+    A block that ends without `finish` leaves files that nobody can read.
     """
 
     def __init__(
         self,
+        folder: Path,
         layers: Sequence[int],
         labels: Sequence[str],
         width: int,
-        capacity: int,
         dtype: Half,
         variables: Sequence[str],
+        meta: Mapping[str, str],
         positions: Sequence[int] | None = None,
     ) -> None:
-        """`labels` has one entry per column; `positions` says which positions they are, where not all."""
+        """Write to `folder`, which must exist.
+
+        `labels` has one entry per column; `positions` says which positions they are, where not all. `meta`, with
+        the LM's digest as "model", goes to the schema metadata.
+        """
         chosen = None if positions is None else list(positions)
-        self._header = Header("", dtype, width, list(layers), list(labels), list(variables), chosen)
-        self._bits = [np.empty((len(labels), capacity, width), np.uint16) for _ in layers]
-        self._capacity = capacity
-        self._rows = 0
+        extra = dict(meta)
+        self._header = Header(
+            extra.pop("model"), dtype, width, list(layers), list(labels), list(variables), chosen
+        )
+        self._room = group_rows(width)
+        self._bits = [np.empty((len(labels), self._room, width), np.uint16) for _ in layers]
+        self._waiting = self._rows = 0
+        self._files = ShardFiles(folder, self._header, extra)
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._files.close()
 
     def add(self, states: NDArray[np.float32]) -> None:
         """Append float32[layer, problem, position, width], the states of kept problems in index order.
 
-        Raises HalfPrecisionError when a value is not finite or does not fit, and ValueError for a wrong shape
-        or too many problems.
+        Raises HalfPrecisionError when a value is not finite or does not fit, and ValueError for a wrong shape.
         """
-        rows = self._room(states, np.float32)
+        self._expect(states, np.float32)
         self.check(states)
-        for bits, values in zip(self._bits, states, strict=True):
-            encode_half(values.swapaxes(0, 1), self._header.dtype, out=bits[:, rows])
-        self._rows = rows.stop
+        bits = np.empty(states.shape, np.uint16)
+        for layer, values in zip(bits, states, strict=True):
+            encode_half(values, self._header.dtype, out=layer)
+        self.add_bits(bits)
 
     def add_bits(self, states: NDArray[np.uint16]) -> None:
         """As `add`, for states that were found to fit and rounded elsewhere: their bits."""
-        rows = self._room(states, np.uint16)
-        for bits, values in zip(self._bits, states, strict=True):
-            bits[:, rows] = values.swapaxes(0, 1)
-        self._rows = rows.stop
+        self._expect(states, np.uint16)
+        start, count = 0, states.shape[1]
+        while start < count:
+            taken = min(count - start, self._room - self._waiting)
+            place = slice(self._waiting, self._waiting + taken)
+            for bits, values in zip(self._bits, states, strict=True):
+                bits[:, place] = values[start : start + taken].swapaxes(0, 1)
+            self._waiting += taken
+            start += taken
+            if self._waiting == self._room:
+                self._write_group()
 
     def check(self, states: NDArray[np.float32]) -> None:
         """Raise HalfPrecisionError, saying where, when a value of `add`'s states is not finite or does not fit."""
@@ -71,29 +93,31 @@ class ShardBuilder:
             if not fits(values, self._header.dtype):
                 raise self._misfit(layer, values)
 
-    def write(self, folder: Path, problems: ProblemTable, meta: Mapping[str, str]) -> None:
-        """Write the shard to `folder`; `meta`, with the LM's digest as "model", goes to the schema metadata.
+    def finish(self, problems: ProblemTable) -> None:
+        """Write what is left, and the problems.
 
         Raises ValueError when the table keeps another number of problems than were added.
         """
-        if int(problems.kept.sum()) != self._rows:
-            raise ValueError(f"the table keeps {int(problems.kept.sum())} problems; {self._rows} were added")
-        extra = dict(meta)
-        header = replace(self._header, model=extra.pop("model"))
-        write_shard(folder, header, problems, [bits[:, : self._rows] for bits in self._bits], extra)
+        kept, added = int(problems.kept.sum()), self._rows + self._waiting
+        if kept != added:
+            raise ValueError(f"the table keeps {kept} problems; {added} were added")
+        if self._waiting:
+            self._write_group()
+        self._files.finish(problems)
 
-    def _room(self, states: NDArray[Any], dtype: type[np.generic]) -> slice:
-        """The rows that states of the right shape and dtype will take."""
-        header, count = self._header, states.shape[1]
-        expected = (len(header.layers), count, len(header.labels), header.width)
+    def _write_group(self) -> None:
+        self._files.append([bits[:, : self._waiting] for bits in self._bits])
+        self._rows += self._waiting
+        self._waiting = 0
+
+    def _expect(self, states: NDArray[Any], dtype: type[np.generic]) -> None:
+        """Raise ValueError unless the states have the right shape and dtype."""
+        header = self._header
+        expected = (len(header.layers), states.shape[1], len(header.labels), header.width)
         if states.shape != expected or states.dtype != dtype:
             raise ValueError(
                 f"expected {dtype.__name__}{list(expected)}, found {states.dtype}{list(states.shape)}"
             )
-        end = self._rows + count
-        if end > self._capacity:
-            raise ValueError(f"{end} problems do not fit into a shard made for {self._capacity}")
-        return slice(self._rows, end)
 
     def _misfit(self, layer: int, values: NDArray[np.float32]) -> HalfPrecisionError:
         place = first_misfit(values, self._header.dtype)
@@ -184,9 +208,9 @@ class StateReader:
         start = 0
         for shard, take in self._shards:
             if take:
-                bits = shard.column(layer, position)[:take]
-                decode_half(bits, self._header.dtype, out=result[start : start + take])
-            start += take
+                for bits in shard.column(layer, position, take):
+                    decode_half(bits, self._header.dtype, out=result[start : start + len(bits)])
+                    start += len(bits)
         return result
 
 

@@ -230,7 +230,7 @@ def test_a_cancelled_unit_stops_at_the_next_batch(extract, spec, tmp_path):
 
     with pytest.raises(CancelledError):
         extract(spec, progress=cancel)
-    assert not list(tmp_path.rglob("*.parquet"))
+    assert not list(tmp_path.rglob("problems.parquet"))
 
 
 def test_a_model_is_loaded_once_for_the_shards_of_a_run(extract, spec, monkeypatch):

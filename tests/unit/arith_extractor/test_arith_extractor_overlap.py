@@ -10,7 +10,7 @@ import torch
 from arith_extractor.handler import handle
 from arith_extractor.overlap import DEPTH, Behind
 from arith_shared.errors import CancelledError
-from arith_shared.store.states import ShardBuilder
+from arith_shared.store.states import ShardWriter
 from arith_shared.work import Artifact, Context, Unit
 
 CPU = torch.device("cpu")
@@ -119,7 +119,7 @@ def test_a_unit_whose_states_cannot_be_kept_fails_with_the_reason(spec, lm, tmp_
         if next(batches) == 2:
             raise MemoryError("no room for the third batch")
 
-    monkeypatch.setattr(ShardBuilder, "add_bits", full)
+    monkeypatch.setattr(ShardWriter, "add_bits", full)
     options = spec.extract.model_copy(update={"batch_problems": 8})
     unit = Unit("run", "extract", "shard", 1, payload)
     with pytest.raises(MemoryError, match="third batch"):

@@ -18,7 +18,7 @@ from arith_shared.errors import ArtifactError, UnsolvedError, UserError
 from arith_shared.problems import ceiling, probed_tokens, sample
 from arith_shared.specs import parse_spec
 from arith_shared.store.shards import ProblemTable
-from arith_shared.store.states import ShardBuilder, StateReader
+from arith_shared.store.states import ShardWriter, StateReader
 from arith_shared.work import Artifact, Context, Unit
 
 WIDTH = 16
@@ -56,11 +56,12 @@ def write_shard(folder, split, start, count, solved_share=0.9, weights="trained"
     solved = np.random.default_rng(start).random(count) < solved_share
     chosen = range(len(LABELS)) if positions is None else positions
     labels, variables = [LABELS[place] for place in chosen], DISTRIBUTION.layouts[0].variables
-    builder = ShardBuilder(range(4), labels, WIDTH, count, "bfloat16", variables, positions)
-    builder.add(hidden_states(problems[solved], seed=start)[:, :, list(chosen)])
     table = ProblemTable(problems.index, solved, solved, problems.values, [""] * count)
     folder.mkdir()
-    builder.write(folder, table, {"model": "0" * 32})
+    header = {"model": "0" * 32}
+    with ShardWriter(folder, range(4), labels, WIDTH, "bfloat16", variables, header, positions) as writer:
+        writer.add(hidden_states(problems[solved], seed=start)[:, :, list(chosen)])
+        writer.finish(table)
     meta = {
         "weights": weights,
         "split": split,

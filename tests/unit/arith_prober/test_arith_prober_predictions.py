@@ -10,7 +10,7 @@ from arith_shared.problems import layout_distribution, sample
 from arith_shared.specs import parse_spec
 from arith_shared.store.predictions import PREDICTIONS_FILE, Cell, Predictions
 from arith_shared.store.shards import ProblemTable
-from arith_shared.store.states import ShardBuilder, StateReader
+from arith_shared.store.states import ShardWriter, StateReader
 from arith_shared.work import Artifact, Context, Unit
 
 WIDTH, PENALTY = 12, 0.1
@@ -35,11 +35,14 @@ def shard(folder, split, count, scale):
     fixed = np.random.default_rng(0).normal(size=(2, WIDTH))
     states = (problems.values @ fixed)[:, None] + noise.normal(size=(count, len(POSITIONS), WIDTH))
     kept = np.stack([states, states * scale])[:, solved].astype(np.float32)
-    builder = ShardBuilder(range(2), ["A", "="], WIDTH, count, "bfloat16", ("A", "B"), POSITIONS)
-    builder.add(kept)
     folder.mkdir()
     table = ProblemTable(problems.index, solved, solved, problems.values, [""] * count)
-    builder.write(folder, table, {"model": "0" * 32})
+    header = {"model": "0" * 32}
+    with ShardWriter(
+        folder, range(2), ["A", "="], WIDTH, "bfloat16", ("A", "B"), header, POSITIONS
+    ) as writer:
+        writer.add(kept)
+        writer.finish(table)
     return Artifact(folder.name, "states", folder, "", {"weights": "trained", "split": split})
 
 

@@ -46,8 +46,21 @@ def test_rounding_is_that_of_torch(dtype):
 @pytest.mark.parametrize("dtype", HALVES)
 def test_every_finite_half_survives_the_way_to_float32_and_back(dtype):
     bits = np.arange(2**16).astype(np.uint16)
-    bits = bits[np.isfinite(decoded(bits, dtype))]
+    bits = bits[torch.from_numpy(bits).view(getattr(torch, dtype)).isfinite().numpy()]
+    assert len(bits) > 60_000
     np.testing.assert_array_equal(encoded(decoded(bits, dtype), dtype), bits)
+
+
+def test_subnormal_halves_are_read_where_the_processor_takes_small_numbers_for_zero():
+    bits = np.array([1, 0x03FF, 0x8001, 0x0400], np.uint16)
+    expected = [2.0**-24, 1023 * 2.0**-24, -(2.0**-24), 2.0**-14]
+    if not torch.set_flush_denormal(True):
+        pytest.skip("this processor cannot flush subnormal numbers")
+    try:
+        found = decoded(bits, "float16")
+    finally:
+        torch.set_flush_denormal(False)
+    assert found.tolist() == expected
 
 
 @pytest.mark.parametrize(

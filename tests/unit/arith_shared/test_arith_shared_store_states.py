@@ -15,7 +15,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from arith_shared.errors import ArtifactError, HalfPrecisionError, UserError
-from arith_shared.store.states import ProblemTable, ShardBuilder, StateReader
+from arith_shared.store import shards
+from arith_shared.store.shards import group_rows
+from arith_shared.store.states import ProblemTable, ShardWriter, StateReader
 from harness.documents import blocks
 
 LAYERS = (0, 3)
@@ -39,13 +41,27 @@ def states_of(index, width=4):
 def write(folder, start, kept, *, width=4, dtype="float16", labels=LABELS, model="abc", layers=LAYERS):
     kept = np.asarray(kept, bool)
     table = problem_table(start, kept)
-    builder = ShardBuilder(layers, labels, width, len(kept), dtype, VARIABLES)
     states = states_of(table.index[kept], width)[: len(layers), :, : len(labels)]
-    for part in np.array_split(np.arange(states.shape[1]), 3):
-        builder.add(states[:, part])
     folder.mkdir(parents=True)
-    builder.write(folder, table, {"model": model, "last_layer": "after the final norm"})
+    meta = {"model": model, "last_layer": "after the final norm"}
+    with ShardWriter(folder, layers, labels, width, dtype, VARIABLES, meta) as writer:
+        for part in np.array_split(np.arange(states.shape[1]), 3):
+            writer.add(states[:, part])
+        writer.finish(table)
     return folder
+
+
+def write_all(folder, states, labels, dtype="float16", layers=(0,)):
+    """A shard of float32[layer, problem, position, width], all problems kept."""
+    with ShardWriter(folder, layers, labels, states.shape[-1], dtype, VARIABLES, {"model": "abc"}) as writer:
+        writer.add(states)
+        writer.finish(problem_table(0, np.ones(states.shape[1], bool)))
+
+
+@pytest.fixture
+def writer(tmp_path):
+    with ShardWriter(tmp_path, LAYERS, LABELS, 4, "float16", VARIABLES, {"model": "abc"}) as writer:
+        yield writer
 
 
 @given(
@@ -77,9 +93,7 @@ def test_the_first_kept_problems_come_back_however_they_were_cut_into_shards(kep
 
 
 def test_bfloat16_keeps_what_float16_cannot(tmp_path):
-    builder = ShardBuilder([0], ["A"], 2, 1, "bfloat16", VARIABLES)
-    builder.add(np.array([1e30, -3.0], np.float32).reshape(1, 1, 1, 2))
-    builder.write(tmp_path, problem_table(0, np.array([True])), {"model": "abc"})
+    write_all(tmp_path, np.array([1e30, -3.0], np.float32).reshape(1, 1, 1, 2), ["A"], "bfloat16")
     np.testing.assert_allclose(StateReader([tmp_path], 1).matrix(0, 0), [[1e30, -3.0]], rtol=2**-8)
 
 
@@ -88,22 +102,22 @@ def test_states_rounded_elsewhere_give_the_same_files(tmp_path):
     states = states_of(np.arange(2))
     bits = states.astype(np.float16).view(np.uint16)
     for name, fill in (("states", lambda b: b.add(states)), ("bits", lambda b: b.add_bits(bits))):
-        builder = ShardBuilder(LAYERS, LABELS, 4, 3, "float16", VARIABLES)
-        fill(builder)
         (tmp_path / name).mkdir()
-        builder.write(tmp_path / name, problem_table(0, kept), {"model": "abc"})
+        with ShardWriter(
+            tmp_path / name, LAYERS, LABELS, 4, "float16", VARIABLES, {"model": "abc"}
+        ) as writer:
+            fill(writer)
+            writer.finish(problem_table(0, kept))
     for path in (tmp_path / "states").iterdir():
         assert path.read_bytes() == (tmp_path / "bits" / path.name).read_bytes()
     with pytest.raises(ValueError, match="expected uint16"):
-        builder.add_bits(states)
+        writer.add_bits(states)
 
 
 def test_a_cell_is_read_without_its_neighbours(tmp_path):
     width, problems = 512, 4_000
     payload = 2 * width * problems
-    builder = ShardBuilder([0], ["A"] * 8, width, problems, "float16", VARIABLES)
-    builder.add(np.ones((1, problems, 8, width), np.float32))
-    builder.write(tmp_path, problem_table(0, np.ones(problems, bool)), {"model": "abc"})
+    write_all(tmp_path, np.ones((1, problems, 8, width), np.float32), ["A"] * 8)
     reader = StateReader([tmp_path], problems)
     before = characters_read()
     reader.matrix(0, 5)
@@ -151,9 +165,7 @@ def test_a_file_of_a_shard_explains_itself(tmp_path):
 
 
 def test_column_names_sort_in_the_order_of_positions_beyond_a_hundred(tmp_path):
-    builder = ShardBuilder([0], ["A"] * 101, 1, 1, "float16", VARIABLES)
-    builder.add(np.arange(101, dtype=np.float32).reshape(1, 1, 101, 1))
-    builder.write(tmp_path, problem_table(0, np.array([True])), {"model": "abc"})
+    write_all(tmp_path, np.arange(101, dtype=np.float32).reshape(1, 1, 101, 1), ["A"] * 101)
     names = pyarrow.parquet.read_schema(tmp_path / "layer=00.parquet").names
     assert names == sorted(names)
     assert StateReader([tmp_path], 1).matrix(0, 100) == 100.0
@@ -177,6 +189,38 @@ def test_equal_states_give_equal_bytes(tmp_path):
         assert file.read_bytes() == (two / file.name).read_bytes()
 
 
+@pytest.mark.parametrize("limit", [0, 1, 4, 5, 8, 11])
+def test_problems_come_back_over_row_groups_whatever_the_batches_were(tmp_path, monkeypatch, limit):
+    monkeypatch.setattr(shards, "COLUMN_BYTES", 4 * 2 * 4)
+    states = states_of(np.arange(11))
+    for name, batches in (("one", [11]), ("some", [3, 7, 1]), ("each", [1] * 11)):
+        (tmp_path / name).mkdir()
+        with ShardWriter(
+            tmp_path / name, LAYERS, LABELS, 4, "float16", VARIABLES, {"model": "abc"}
+        ) as writer:
+            for part in np.split(np.arange(11), np.cumsum(batches)[:-1]):
+                writer.add(states[:, part])
+            writer.finish(problem_table(0, np.ones(11, bool)))
+    metadata = pyarrow.parquet.read_metadata(tmp_path / "one" / "layer=03.parquet")
+    assert [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)] == [4, 4, 3]
+    for file in (tmp_path / "one").iterdir():
+        assert {file.read_bytes()} == {
+            (tmp_path / name / file.name).read_bytes() for name in ("some", "each")
+        }
+    matrix = StateReader([tmp_path / "one"], limit).matrix(3, 4)
+    np.testing.assert_array_equal(matrix, states[1, :limit, 4].astype(np.float16))
+
+
+def test_a_shard_is_on_disk_while_it_grows(tmp_path):
+    width = 512
+    payload = 3 * group_rows(width) * 2 * width
+    with ShardWriter(tmp_path, [0], ["A"], width, "float16", VARIABLES, {"model": "abc"}) as writer:
+        writer.add(np.ones((1, 3 * group_rows(width) + 1, 1, width), np.float32))
+        assert payload <= (tmp_path / "layer=00.parquet").stat().st_size <= 1.001 * payload
+    with pytest.raises(ArtifactError, match=r"expected a file of a shard"):
+        StateReader([tmp_path], 1)
+
+
 @pytest.mark.parametrize(
     ("value", "message"),
     [
@@ -185,12 +229,11 @@ def test_equal_states_give_equal_bytes(tmp_path):
         (np.nan, r"layer 3, position 4 \(B\): .* found nan; check the LM's weights"),
     ],
 )
-def test_a_state_beyond_half_precision_is_refused_where_it_is(value, message):
-    builder = ShardBuilder(LAYERS, LABELS, 4, 2, "float16", VARIABLES)
+def test_a_state_beyond_half_precision_is_refused_where_it_is(writer, value, message):
     states = np.zeros((len(LAYERS), 2, len(LABELS), 4), np.float32)
     states[1, 0, 4, 2] = value
     with pytest.raises(HalfPrecisionError, match=message):
-        builder.add(states)
+        writer.add(states)
 
 
 @pytest.mark.parametrize(
@@ -264,18 +307,14 @@ def test_no_shards_at_all_is_an_error_that_says_so():
         StateReader([], 1)
 
 
-def test_the_builder_refuses_states_of_another_shape_or_too_many():
-    builder = ShardBuilder(LAYERS, LABELS, 4, 2, "float16", VARIABLES)
+def test_the_writer_refuses_states_of_another_shape(writer):
     with pytest.raises(ValueError, match=r"expected float32\[2, 1, 6, 4\], found float32\[2, 1, 6, 5\]"):
-        builder.add(np.zeros((2, 1, 6, 5), np.float32))
-    with pytest.raises(ValueError, match="3 problems do not fit into a shard made for 2"):
-        builder.add(np.zeros((2, 3, 6, 4), np.float32))
+        writer.add(np.zeros((2, 1, 6, 5), np.float32))
 
 
-def test_the_table_must_keep_as_many_problems_as_were_added(tmp_path):
-    builder = ShardBuilder(LAYERS, LABELS, 4, 2, "float16", VARIABLES)
+def test_the_table_must_keep_as_many_problems_as_were_added(writer):
     with pytest.raises(ValueError, match="the table keeps 1 problems; 0 were added"):
-        builder.write(tmp_path, problem_table(0, np.array([True, False])), {"model": "abc"})
+        writer.finish(problem_table(0, np.array([True, False])))
 
 
 @pytest.mark.parametrize(
