@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from arith_shared.ahead import ImportsAhead
 from arith_shared.ledger import groups, runs, views
 from arith_shared.ledger.database import Database
 from arith_shared.ledger.groups import Named
@@ -20,6 +21,13 @@ from arithctl.embedded import Engine
 from arithctl.errors import RUN_FAILED, Failure
 from arithctl.progress import watch
 
+#: What drawing imports in the end: a third of the time from the last score to the last figure.
+_DRAWING = (
+    "arithctl.figures.paper",
+    "arithctl.figures.heatmaps",
+    "matplotlib.backends.backend_pdf",
+    "fontTools.subset",
+)
 #: Seconds in which a second Ctrl-C asks whether to cancel.
 _SECOND_S = 3.0
 
@@ -34,6 +42,7 @@ def wait_for(settings: Settings, name: str, output: Path, *, quiet: bool = False
         with database.reading() as session:
             named = groups.find(session, name)
         console.print(f"{'group' if named.is_group else 'run'} {named.id}", soft_wrap=True)
+        drawing = ImportsAhead(_DRAWING)
         with ExitStack() as stack:
             engine = stack.enter_context(Engine(settings, database)) if settings.embedded else None
             while True:
@@ -45,14 +54,10 @@ def wait_for(settings: Settings, name: str, output: Path, *, quiet: bool = False
                         _let_go(stack, console, engine)
                         raise Failure(_detached(named, engine), RUN_FAILED) from None
                     _cancel(database, named)
-        with database.reading() as session:
-            seen = [views.run_view(session, run.id) for run in named.runs]
-        if named.is_group:
-            conclude_group(
-                database, named, [view.id for view in seen if view.state == "done"], output, console
-            )
-        elif seen[0].state == "done":
-            conclude(database, named.id, output, console)
+            if engine is not None:
+                engine.stop_soon()
+            drawing.needed()
+            seen = _conclude(database, named, output, console)
     failures = [_failure(view) for view in seen if view.state != "done"]
     if failures:
         raise Failure("\n".join(failure.message for failure in failures), RUN_FAILED)
@@ -62,6 +67,17 @@ def _watch(database: Database, named: Named, console: Console, engine: Engine | 
     ids = [run.id for run in named.runs]
     each_poll = engine.ensure_started if engine else _nothing
     watch(database, lambda _: ids, console, each_poll, title=named.id if named.is_group else "")
+
+
+def _conclude(database: Database, named: Named, output: Path, console: Console) -> list[views.RunView]:
+    """Print and draw the results of what is done; returns all runs."""
+    with database.reading() as session:
+        seen = [views.run_view(session, run.id) for run in named.runs]
+    if named.is_group:
+        conclude_group(database, named, [view.id for view in seen if view.state == "done"], output, console)
+    elif seen[0].state == "done":
+        conclude(database, named.id, output, console)
+    return seen
 
 
 def _wants_to_cancel(named: Named, console: Console) -> bool:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import arith_shared
 from arith_shared import compute, logs, queue
+from arith_shared.ahead import ImportsAhead
 from arith_shared.errors import (
     ArithError,
     ArtifactError,
@@ -68,9 +69,10 @@ class Worker:
     def __init__(
         self, settings: Settings, queue_name: str, handlers: Mapping[str, str], worker_id: str
     ) -> None:
-        """`handlers` maps stages to `module:function`, imported when a unit first needs it."""
+        """`handlers` maps stages to `module:function`, imported ahead or when a unit first needs it."""
         self.settings, self.queue_name, self.worker_id = settings, queue_name, worker_id
         self._handlers = handlers
+        self._ahead: ImportsAhead | None = None
 
     @cached_property
     def database(self) -> Database:
@@ -179,7 +181,13 @@ class Worker:
             shutil.rmtree(scratch, ignore_errors=True)
         return finished
 
+    def import_ahead(self) -> None:
+        """Import what the handlers need while no unit is there yet, from a thread."""
+        self._ahead = ImportsAhead(handler.partition(":")[0] for handler in self._handlers.values())
+
     def _handler(self, stage: str) -> Handler:
+        if self._ahead is not None:
+            self._ahead.needed()
         module, _, function = self._handlers[stage].partition(":")
         try:
             handler: Handler = getattr(importlib.import_module(module), function)
@@ -324,6 +332,7 @@ def worker_app(queue_name: str, module: str, handlers: Mapping[str, str]) -> Cel
     queue.register(app, worker.run)
     queue.on_consumer_beat(app, Sign(settings.health_dir, "consumer", SILENT_S).renew, BEAT_S)
     queue.on_logging_setup(lambda: logs.configure(settings.log_format))
+    queue.on_child_start(app, worker.import_ahead)
     queue.on_worker_life(worker.report_for_life, worker.drain, worker.gone)
     return app
 

@@ -114,6 +114,12 @@ def on_worker_life(
     signals.worker_shutdown.connect(lambda **_: stopped(), weak=False)
 
 
+def on_child_start(app: Celery, start: Callable[[], None]) -> None:
+    """Call `start` in each pool child that lives on after its first unit; the others are about to have one."""
+    if app.conf.worker_max_tasks_per_child != 1:
+        signals.worker_process_init.connect(lambda **_: start(), weak=False)
+
+
 def on_logging_setup(configure: Callable[[], None]) -> None:
     """Set logging up our way, in the worker and in its pool child alike."""
     signals.setup_logging.connect(lambda **_: configure(), weak=False)

@@ -61,6 +61,11 @@ class Engine:
         """Whether another process was the engine of this folder when this one last tried to start."""
         return self._elsewhere
 
+    def stop_soon(self) -> None:
+        """Let everything begin to end, while the block still has something else to do."""
+        self._stopping.set()
+        self.workers.stop_soon()
+
     def __enter__(self) -> Engine:
         return self
 

@@ -65,9 +65,13 @@ class Workers:
         """Start all workers and keep them running."""
         self._thread.start()
 
+    def stop_soon(self) -> None:
+        """Tell the workers to hand their units back and end."""
+        self._stopping.set()
+
     def stop(self) -> None:
         """Let the workers hand their units back, then end them."""
-        self._stopping.set()
+        self.stop_soon()
         self._thread.join()
 
     def pids(self) -> dict[str, int]:
