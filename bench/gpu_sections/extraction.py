@@ -21,7 +21,7 @@ from transformers import AutoModelForCausalLM, MistralConfig, PreTrainedModel
 
 from arith_extractor import handler
 from arith_extractor.lms import Lm
-from arith_model.attention import ATTENTION
+from arith_model.attention import BEHIND_DEMONSTRATIONS
 from arith_model.tokenizer import tokenizer_for
 from arith_model.transformer import build_for
 from arith_shared.problems import sample
@@ -73,7 +73,7 @@ def _seven_b(bench: Bench, spec: Any) -> PreTrainedModel:
     config = MistralConfig(**shape, sliding_window=None, max_position_embeddings=4096)
     with torch.device(bench.device):
         model: PreTrainedModel = AutoModelForCausalLM.from_config(
-            config, attn_implementation=ATTENTION, dtype=torch.bfloat16
+            config, attn_implementation=BEHIND_DEMONSTRATIONS, dtype=torch.bfloat16
         )
     return model.eval()
 

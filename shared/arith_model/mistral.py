@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from transformers import MistralConfig, MistralForCausalLM
 
-from arith_model.attention import ATTENTION
+from arith_model.attention import SHORT_TEXTS
 from arith_model.seeds import derive_seed
 
 if TYPE_CHECKING:
@@ -39,4 +39,4 @@ def build(lm: MistralSpec, vocabulary: Vocabulary, max_tokens: int, seed: int) -
     # The library draws from the global generator, which is not ours to advance.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "weights"))
-        return MistralForCausalLM._from_config(config, attn_implementation=ATTENTION, dtype=torch.float32)
+        return MistralForCausalLM._from_config(config, attn_implementation=SHORT_TEXTS, dtype=torch.float32)

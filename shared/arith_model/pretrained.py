@@ -20,7 +20,7 @@ from huggingface_hub import constants, snapshot_download
 from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from arith_model.attention import ATTENTION
+from arith_model.attention import BEHIND_DEMONSTRATIONS
 from arith_model.seeds import derive_seed
 from arith_shared.errors import MissingExtraError, PretrainedError
 
@@ -135,7 +135,10 @@ def build_untrained(folder: Path, dtype: torch.dtype, device: torch.device, seed
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "weights"))
         model: PreTrainedModel = AutoModelForCausalLM.from_config(
-            _config(folder), attn_implementation=ATTENTION, trust_remote_code=False, dtype=torch.float32
+            _config(folder),
+            attn_implementation=BEHIND_DEMONSTRATIONS,
+            trust_remote_code=False,
+            dtype=torch.float32,
         )
     return model.to(device=device, dtype=dtype).eval()
 

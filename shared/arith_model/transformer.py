@@ -25,7 +25,7 @@ from transformers import AutoModelForCausalLM, OPTConfig, OPTForCausalLM, PreTra
 from transformers.utils import logging
 
 from arith_model import mistral
-from arith_model.attention import ATTENTION
+from arith_model.attention import SHORT_TEXTS
 from arith_model.seeds import derive_seed
 from arith_shared.problems import Vocabulary, longest_text
 
@@ -54,7 +54,7 @@ def build(lm: OptSpec, vocabulary: Vocabulary, max_tokens: int, seed: int) -> OP
     )
     # The library draws from the global generator, which is not ours to advance.
     with torch.random.fork_rng(devices=[]):
-        model = OPTForCausalLM._from_config(config, attn_implementation=ATTENTION, dtype=torch.float32)
+        model = OPTForCausalLM._from_config(config, attn_implementation=SHORT_TEXTS, dtype=torch.float32)
     _initialise(model, lm, vocabulary, torch.Generator().manual_seed(derive_seed(seed, "weights")))
     return model
 
@@ -92,17 +92,22 @@ def save_model(model: PreTrainedModel, folder: Path) -> None:
 
 
 def load_model(
-    folder: Path, dtype: torch.dtype, device: torch.device, device_map: str | None = None
+    folder: Path,
+    dtype: torch.dtype,
+    device: torch.device,
+    device_map: str | None = None,
+    attention: str | None = SHORT_TEXTS,
 ) -> PreTrainedModel:
     """Open a saved LM for reading hidden states: no download, no foreign code, safetensors only.
 
-    With `device_map` the library spreads the weights; else all are on `device`.
+    With `device_map` the library spreads the weights; else all are on `device`. `attention` is one of
+    arith_model.attention.
     """
     with _without_progress_bars():
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=dtype,
-            attn_implementation=ATTENTION,
+            attn_implementation=attention,
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,

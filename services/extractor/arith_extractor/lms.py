@@ -11,6 +11,7 @@ import torch
 
 from arith_extractor.capture import Prefix, read_prefix
 from arith_model import pretrained
+from arith_model.attention import BEHIND_DEMONSTRATIONS
 from arith_model.devices import choose_device
 from arith_model.prompts import Prompter, Texts, own_texts
 from arith_model.transformer import build_for, load_model
@@ -86,7 +87,9 @@ def _open(artifact: Artifact, spec: Spec, weights: str) -> Lm:
         )
     elif lm.kind == "pretrained" and lm.device_map is not None:
         pretrained.check_device_map(lm.device_map)
-        model = load_model(folder, dtype, device, lm.device_map)
+        model = load_model(folder, dtype, device, lm.device_map, BEHIND_DEMONSTRATIONS)
+    elif lm.kind != "opt":
+        model = load_model(folder, dtype, device, attention=BEHIND_DEMONSTRATIONS)
     else:
         model = load_model(folder, dtype, device)
     return Lm(model, tokenizer)
