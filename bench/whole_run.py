@@ -28,6 +28,11 @@ QUICK = {
     "extract.keep": "all", "extract.n_train": 300, "extract.n_eval": 200, "extract.shard_problems": 100,
     "probe.resamples": 50,
 }  # fmt: skip
+WHY = (
+    "the start of five processes, the trainer's import of torch and transformers and the drawing of eight figures "
+    "bind; a longer training would hide them; tried: later stages import while earlier ones work, workers end while "
+    "figures are drawn"
+)
 #: Rounds at most, since a whole run takes minutes.
 ROUNDS = 1
 
@@ -61,6 +66,7 @@ def measure(options: Options, machine: Machine) -> Report:
                 "share outside": 1 - inside / wall,
                 "units": len(handled),
                 "before the first handler": min(one.start for one in handled),
+                "after the last one": wall - max(one.end for one in handled),
             }
         )
     for stage in dict.fromkeys(one.stage for one in handled):
@@ -70,7 +76,7 @@ def measure(options: Options, machine: Machine) -> Report:
         )
     report.tables += [table, stages]
     share = min(row["share outside"] for row in table.rows)
-    report.targets.append(at_most("share of wall time outside the handlers", 0.05, share, unit=""))
+    report.targets.append(at_most("share of wall time outside the handlers", 0.05, share, WHY, unit=""))
     return report
 
 
