@@ -25,6 +25,7 @@ from arith_model.seeds import derive_seed
 from arith_shared.errors import DivergedError, DrainError
 from arith_shared.vitals import VITALS
 from arith_shared.work import Progress
+from arith_trainer.answer_only import answer_logits, answer_tokens, fits
 from arith_trainer.batches import Batch
 from arith_trainer.course import Course
 from arith_trainer.joined import NO_LOSS
@@ -158,11 +159,16 @@ def make_optimizer(model: nn.Module, options: TrainingSpec) -> torch.optim.Optim
 
 def batch_loss(model: nn.Module, batch: Batch) -> torch.Tensor:
     """Mean cross-entropy over the tokens that carry loss, in float32."""
-    where = {}
+    mask = None
     if batch.sees is not None:
         # The plain product of queries and keys gets its mask by addition.
         unseen = torch.finfo(torch.float32).min
         mask = torch.zeros(batch.sees.shape, device=batch.ids.device).masked_fill(~batch.sees, unseen)
-        where = {"position_ids": batch.positions, "attention_mask": mask}
-    logits_PNT = model(input_ids=batch.ids, use_cache=False, **where).logits
-    return cross_entropy(logits_PNT.flatten(0, 1).float(), batch.labels.flatten(), ignore_index=NO_LOSS)
+    columns = answer_tokens(batch.labels != NO_LOSS) if fits(model) else None
+    if columns is not None:
+        logits = answer_logits(model, batch.ids, columns, batch.positions, mask)
+        labels = batch.labels[:, columns]
+    else:
+        where = {} if mask is None else {"position_ids": batch.positions, "attention_mask": mask}
+        logits, labels = model(input_ids=batch.ids, use_cache=False, **where).logits, batch.labels
+    return cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=NO_LOSS)
