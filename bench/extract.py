@@ -27,7 +27,10 @@ from bench.shards import extract_shard, multiplied_weights, small_spec, untraine
 
 BARE, MEMMAP = "bare forward, nothing kept", "npy memmap"
 DATASETS, ELK = "datasets, Array2D (as SAELens)", "one problem at a time, Arrow int16 (as elk)"
-WHY = "the forward uses all threads; making problems and writing use one, after it; rounding alone runs behind it"
+WHY = (
+    "the processor binds: rounding, laying out and writing run behind the next batch, but on the same cores, all of "
+    "which the forward uses; making problems and texts comes before it"
+)
 #: Problems of a turn for the way that takes one at a time.
 FEW = 50
 
