@@ -27,7 +27,7 @@ LISTS, OPEN = "Parquet, fixed-size lists", "Parquet, fixed-size lists, file kept
 DATASETS, FILES = "datasets, Array2D", "torch.save per problem and layer"
 POSITIONS = 20
 WHY = (
-    "the checksum of every page binds (two thirds of what is left), then the way into new memory; tried: files kept "
+    "the checksum of every page binds, then the way into new memory; tried: files kept "
     "open, no reading ahead in threads, float16 turned into float32 by whole arrays"
 )
 BITS = "left in float16"
@@ -205,15 +205,12 @@ def _lists(folder: Path, states: States) -> list[Layout]:
         cells = table.column(0).combine_chunks()
         return np.asarray(cells.flatten().to_numpy(zero_copy_only=False)).reshape(-1, width)
 
-    def read(layer: int, position: int) -> States:
-        return bits(layer, position).astype(np.float32)
-
-    def open_read(layer: int, position: int) -> States:
-        return open_bits(layer, position).astype(np.float32)
+    def floats(bits: Callable[[int, int], NDArray[np.float16]]) -> Callable[[int, int], States]:
+        return lambda layer, position: bits(layer, position).astype(np.float32)
 
     return [
-        Layout(LISTS, folder, problems, write, read, bits=bits),
-        Layout(OPEN, folder, problems, None, open_read, bits=open_bits),
+        Layout(LISTS, folder, problems, write, floats(bits), bits=bits),
+        Layout(OPEN, folder, problems, None, floats(open_bits), bits=open_bits),
     ]
 
 

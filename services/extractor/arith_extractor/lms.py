@@ -85,13 +85,13 @@ def _open(artifact: Artifact, spec: Spec, weights: str) -> Lm:
             if lm.kind == "pretrained"
             else build_for(spec).to(device=device, dtype=dtype).eval()
         )
-    elif lm.kind == "pretrained" and lm.device_map is not None:
-        pretrained.check_device_map(lm.device_map)
-        model = load_model(folder, dtype, device, lm.device_map, BEHIND_DEMONSTRATIONS)
-    elif lm.kind != "opt":
-        model = load_model(folder, dtype, device, attention=BEHIND_DEMONSTRATIONS)
-    else:
+    elif lm.kind == "opt":
         model = load_model(folder, dtype, device)
+    else:
+        device_map = lm.device_map if lm.kind == "pretrained" else None
+        if device_map is not None:
+            pretrained.check_device_map(device_map)
+        model = load_model(folder, dtype, device, device_map, BEHIND_DEMONSTRATIONS)
     return Lm(model, tokenizer)
 
 

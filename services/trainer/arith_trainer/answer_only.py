@@ -48,9 +48,8 @@ def answer_logits(
     `mask` is added to the products of queries and keys, floating[P or 1, 1, N, N]; None = causal.
     """
     decoder = model.model.decoder
-    where = {} if positions is None else {"position_ids": positions}
     hidden = _all_but_the_last(decoder)(
-        input_ids=ids, attention_mask=mask, use_cache=False, **where
+        input_ids=ids, position_ids=positions, attention_mask=mask, use_cache=False
     ).last_hidden_state
     last = decoder.layers[-1]
     if mask is None:

@@ -107,7 +107,7 @@ class Training:
             loss = batch_loss(self._read, batch)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip)
-        # One transfer, so that a GPU is waited for once per step.
+        # One transfer, so that a GPU is waited for once after a step.
         found = torch.stack([loss.detach(), norm]).tolist()
         if not all(map(math.isfinite, found)):
             raise DivergedError(
@@ -169,6 +169,6 @@ def batch_loss(model: nn.Module, batch: Batch) -> torch.Tensor:
         logits = answer_logits(model, batch.ids, columns, batch.positions, mask)
         labels = batch.labels[:, columns]
     else:
-        where = {} if mask is None else {"position_ids": batch.positions, "attention_mask": mask}
+        where = {"position_ids": batch.positions, "attention_mask": mask}
         logits, labels = model(input_ids=batch.ids, use_cache=False, **where).logits, batch.labels
     return cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=NO_LOSS)

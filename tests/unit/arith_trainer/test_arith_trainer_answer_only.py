@@ -30,11 +30,14 @@ def branching(spec):
     return Batches(rows, batch_tokens=10_000, epochs=1, seed=0, branching=where)[0]
 
 
+def mask_of(batch):
+    if batch.sees is None:
+        return None
+    return torch.zeros(batch.sees.shape).masked_fill(~batch.sees, torch.finfo(torch.float32).min)
+
+
 def whole_pass(model, batch):
-    where = {}
-    if batch.sees is not None:
-        mask = torch.zeros(batch.sees.shape).masked_fill(~batch.sees, torch.finfo(torch.float32).min)
-        where = {"position_ids": batch.positions, "attention_mask": mask}
+    where = {"position_ids": batch.positions, "attention_mask": mask_of(batch)}
     logits = model(input_ids=batch.ids, **where).logits.float()
     return cross_entropy(logits.flatten(0, 1), batch.labels.flatten(), ignore_index=NO_LOSS)
 
@@ -61,11 +64,8 @@ def test_loss_and_gradient_are_those_of_the_whole_pass(spec_with, layers, precis
         expected = whole_pass(model, batch)
     expected.backward()
     whole = gradients(model)
-    mask = None
-    if batch.sees is not None:
-        mask = torch.zeros(batch.sees.shape).masked_fill(~batch.sees, torch.finfo(torch.float32).min)
     with torch.autocast("cpu", torch.bfloat16, enabled=half):
-        logits = answer_logits(model, batch.ids, columns, batch.positions, mask).float()
+        logits = answer_logits(model, batch.ids, columns, batch.positions, mask_of(batch)).float()
         found = cross_entropy(logits.flatten(0, 1), batch.labels[:, columns].flatten(), ignore_index=NO_LOSS)
     found.backward()
     assert found.item() == pytest.approx(expected.item(), rel=1e-2 if half else 1e-6)
