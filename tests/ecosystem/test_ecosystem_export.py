@@ -105,6 +105,23 @@ def test_without_states_the_file_is_small_and_says_what_was_not_done(tiny, expor
     assert (tiny.folder / "small.zip").stat().st_size < exported.stat().st_size / 2
 
 
+READS_AND_ENDS = """
+import sys, zipfile
+from arithctl.exports.check import _parquet
+content = zipfile.ZipFile(sys.argv[1]).read("tables/scores.parquet")
+for _ in range(3):
+    _parquet(content)
+"""
+
+
+def test_a_process_that_has_just_read_a_table_ends_without_a_crash(exported):
+    """Where Arrow's threads read a Python file, about half of such processes aborted at their end."""
+    command = [sys.executable, "-c", READS_AND_ENDS, str(exported)]
+    for _ in range(8):
+        ended = subprocess.run(command, env=ENV, capture_output=True, text=True, check=False, timeout=60)
+        assert (ended.returncode, ended.stderr) == (0, "")
+
+
 def test_a_run_that_is_not_done_is_not_exported_and_nothing_is_left(tiny, tmp_path):
     command = [sys.executable, "-m", "arithctl", "export", tiny.waiting, "-o", str(tmp_path / "x.zip")]
     done = subprocess.run(command, cwd=tiny.folder, env=ENV, capture_output=True, text=True)

@@ -12,7 +12,6 @@ consistently, manifest included, passes; the manifest's SHA-256, which `verify` 
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import tempfile
@@ -133,8 +132,11 @@ def _parquet(content: bytes) -> Rows:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    # Never read from a Python file by threads, as `read_table` does: one of them may still hold the file when the
+    # interpreter ends, and aborts the process that has said its last word (apache/arrow#33975, #34314).
     try:
-        rows: Rows = pq.read_table(io.BytesIO(content)).to_pylist()
+        with pq.ParquetFile(pa.BufferReader(content), pre_buffer=False) as file:
+            rows: Rows = file.read(use_threads=False).to_pylist()
     except (OSError, pa.ArrowException) as error:
         raise ArtifactError(f"a Parquet table cannot be read: {error}") from None
     return rows
