@@ -30,8 +30,8 @@ QUICK = {
 }  # fmt: skip
 WHY = (
     "the start of five processes, the trainer's import of torch and transformers and the drawing of eight figures "
-    "bind; a longer training would hide them; tried: later stages import while earlier ones work, workers end while "
-    "figures are drawn"
+    "bind; a longer training would hide them; tried: no garbage collection during imports, the trainer starts before "
+    "the others, later stages import while earlier ones work, workers end while figures are drawn"
 )
 #: Rounds at most, since a whole run takes minutes.
 ROUNDS = 1

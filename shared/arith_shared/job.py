@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import arith_shared
 from arith_shared import compute, logs, queue
-from arith_shared.ahead import ImportsAhead
+from arith_shared.ahead import ImportsAhead, uncollected
 from arith_shared.errors import (
     ArithError,
     ArtifactError,
@@ -190,7 +190,8 @@ class Worker:
             self._ahead.needed()
         module, _, function = self._handlers[stage].partition(":")
         try:
-            handler: Handler = getattr(importlib.import_module(module), function)
+            with uncollected():
+                handler: Handler = getattr(importlib.import_module(module), function)
         except ModuleNotFoundError as error:
             extra = EXTRA_OF[self.queue_name]
             raise MissingExtraError(

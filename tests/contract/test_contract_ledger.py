@@ -397,3 +397,23 @@ def _make_resend_due(ledger: Ledger) -> None:
 def test_every_stage_has_a_queue(tmp_path: Path) -> None:
     assert set(plan.QUEUE_OF) == set(plan.STAGES)
     assert set(plan.QUEUE_OF.values()) == set(plan.QUEUES)
+
+
+def test_the_queues_with_work_are_those_of_units_that_are_ready_sent_or_running(database):
+    ledger = Ledger(database)
+
+    def queues() -> set[str]:
+        with database.reading() as session:
+            return views.queues_with_work(session)
+
+    assert queues() == set()
+    ledger.submit()
+    assert queues() == {"train"}
+    held = ledger.first()
+    assert queues() == {"train"}
+    assert ledger.finish(held)
+    assert queues() == {"extract"}
+    ledger.work(stage="probe")
+    assert queues() == {"probe"}
+    ledger.work()
+    assert queues() == set()

@@ -35,7 +35,7 @@ def test_a_calibration_times_every_kind_of_work_and_leaves_one_file(home, monkey
         settings, trials, lambda number, count, name: told.append(f"{number}/{count} {name}")
     )
     save(made, settings)
-    assert told == ["1/2 probes", "2/2 chain"]
+    assert told == ["1/2 tiny", "2/2 chain"]
     assert [path.name for path in home.iterdir()] == ["calibration.json"]
     assert not (home.parent / "mine").exists()
     assert made.device.startswith("cpu")
@@ -71,7 +71,7 @@ def test_a_trial_that_fails_is_named_with_its_error_and_leaves_nothing(home, mon
     monkeypatch.setenv("ARITH_MODE", "embedded")
     monkeypatch.setenv("ARITH_THREADS", "1")
     # An LM of a few steps solves nothing.
-    (states,) = all_trials(SMALL | {"extract.keep": "solved", "extract.max_tries": 1})[:1]
-    with pytest.raises(measure.CalibrationError, match=r"the trial states failed: .*solved"):
-        measure.calibrate(load_settings(), [states], lambda *_: None)
+    (wide,) = all_trials(SMALL | {"extract.keep": "solved", "extract.max_tries": 1})[:1]
+    with pytest.raises(measure.CalibrationError, match=r"the trial wide failed: .*solved"):
+        measure.calibrate(load_settings(), [wide], lambda *_: None)
     assert list(home.iterdir()) == []

@@ -21,7 +21,7 @@ from arithctl.options import complete_run, json_option
 @click.option(
     "--calibrate",
     is_flag=True,
-    help="Time small runs on this machine instead, a few minutes, for the forecasts of `submit --dry-run`.",
+    help="Time small runs on this machine instead, about a minute, for the forecasts of `submit --dry-run`.",
 )
 @json_option
 @click.pass_context
@@ -96,7 +96,7 @@ def _calibrate(as_json: bool) -> None:
         click.echo(f"{number}/{count}  {name}", err=True)
 
     settings = load_settings()
-    click.echo("Timing small runs: a few minutes on two cores. Leave the machine alone meanwhile.", err=True)
+    click.echo("Timing small runs: about a minute on two cores. Leave the machine alone meanwhile.", err=True)
     if (load := os.getloadavg()[0]) > usable_cores() / 2:
         click.echo(
             f"warning: the load average is {load:.1f}: what else runs now will be in the forecasts", err=True

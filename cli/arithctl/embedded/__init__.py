@@ -14,7 +14,7 @@ from types import TracebackType
 
 from arith_shared import queue
 from arith_shared.compute import usable_cores
-from arith_shared.ledger import reconcile
+from arith_shared.ledger import reconcile, views
 from arith_shared.ledger.database import Database
 from arith_shared.settings import Settings
 from arithctl.embedded import broker, processes
@@ -49,7 +49,9 @@ class Engine:
         self._started, self._elsewhere = True, False
         server = broker.start(self._settings.broker_socket, self._settings.home / "logs" / "broker.log")
         self._stack.callback(processes.stop, server, 5.0)
-        self.workers.start()
+        with self._database.reading() as session:
+            wanted = views.queues_with_work(session)
+        self.workers.start(wanted)
         self._stack.callback(self.workers.stop)
         ticker = threading.Thread(target=self._tick_until_stopped, name="reconciler", daemon=True)
         ticker.start()

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,9 @@ _MAX_PROBERS = 4
 STOP_WITHIN_S = 30.0
 #: Seconds before a worker that died is started again; doubles up to a minute while it keeps dying.
 _RESTART_S = 1.0
+#: Seconds from the start of the workers that have something to do to that of the next, and from each to the next:
+#: about what a start takes. All at once, they take the cores from the one that is waited for.
+_APART_S = 4.0
 #: Embedded runs show live progress and recover fast, so the heartbeat is quicker than between machines.
 _EMBEDDED_TIMES = {"ARITH_HEARTBEAT_S": "1", "ARITH_LEASE_S": "20"}
 
@@ -57,12 +60,20 @@ class Workers:
         """Nothing starts before `start`."""
         self._settings, self._slots = settings, slots
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._start_at = {slot.name: 0.0 for slot in slots}
         self._stopping = threading.Event()
         # The kernel ends children with the thread that started them, so one thread starts and outlives all.
         self._thread = threading.Thread(target=self._supervise, name="workers", daemon=True)
 
-    def start(self) -> None:
-        """Start all workers and keep them running."""
+    def start(self, wanted: Collection[str] = ()) -> None:
+        """Start all workers and keep them running: at once those of the queues `wanted`, then one by one the others.
+
+        Without any that are wanted, all start at once.
+        """
+        if wanted:
+            others = [slot.name for slot in self._slots if slot.queue not in wanted]
+            began = time.monotonic()
+            self._start_at |= {name: began + _APART_S * place for place, name in enumerate(others, start=1)}
         self._thread.start()
 
     def stop_soon(self) -> None:
@@ -83,18 +94,16 @@ class Workers:
         return self._settings.home / "logs" / f"{slot.name}.log"
 
     def _supervise(self) -> None:
-        restart_at = {slot.name: 0.0 for slot in self._slots}
-        deaths = dict.fromkeys(restart_at, 0)
+        deaths = dict.fromkeys(self._start_at, 0)
         while not self._stopping.is_set():
             for slot in self._slots:
                 process = self._processes.get(slot.name)
                 if process is not None and process.poll() is not None:
                     del self._processes[slot.name]
-                    restart_at[slot.name] = time.monotonic() + min(
-                        60.0, _RESTART_S * 2.0 ** deaths[slot.name]
-                    )
+                    pause_s = min(60.0, _RESTART_S * 2.0 ** deaths[slot.name])
+                    self._start_at[slot.name] = time.monotonic() + pause_s
                     deaths[slot.name] += 1
-                elif process is None and time.monotonic() >= restart_at[slot.name]:
+                elif process is None and time.monotonic() >= self._start_at[slot.name]:
                     self._processes[slot.name] = self._start(slot)
             self._stopping.wait(0.2)
         for process in self._processes.values():

@@ -50,13 +50,13 @@ def of_unit(spec: Spec, kind: str, payload: Mapping[str, Any]) -> Amounts:
 
 
 def _of_block(spec: Spec, payload: Mapping[str, Any]) -> Amounts:
-    cells = sum(counts.varies(spec, payload["layer"], position) for position in payload["positions"])
-    flops = counts.probe_flops(spec)
+    shares = [counts.fitted_share(spec, payload["layer"], position) for position in payload["positions"]]
+    cells = [counts.probe_flops(spec, share) for share in shares if share]
     families = payload["families"]
     return {
         "unit": 1.0,
-        "bootstrap": cells * len(families) * flops["bootstrap"],
-        **{_at(family, spec): cells * flops[family] for family in families},
+        "bootstrap": len(families) * sum(cell["bootstrap"] for cell in cells),
+        **{_at(family, spec): sum(cell[family] for cell in cells) for family in families},
     }
 
 

@@ -21,9 +21,9 @@ from arithctl.forecast.rates import Rates
 from arithctl.output import replacing
 
 #: Grows when what stands in the file, or how amounts are counted, changes.
-VERSION = 1
+VERSION = 2
 FILE = "calibration.json"
-_REMEDY = "run `arithctl doctor --calibrate` (a few minutes)"
+_REMEDY = "run `arithctl doctor --calibrate` (about a minute)"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from arith_shared import problems
 from arith_shared.keys import canonical_json
 from arith_shared.ledger import plan
@@ -23,6 +25,8 @@ _HALF, _FLOAT, _INDEX = 2, 4, 8
 _ROW, _FRAME = 310, 2600
 #: Weights, two moments and their serialised copy, for each of the two checkpoints that are kept.
 _CHECKPOINT_COPIES = 3 * 2
+#: Share of different states above which a probe is fitted on all problems; the prober's own (`distinct.WORTH`).
+_WORTH = 0.5
 #: The parts of a spec that determine what a stage writes.
 _MADE_FROM = {
     "train": ("task", "lm", "seed"),
@@ -190,29 +194,51 @@ def _training_tokens(spec: Spec, questions: str) -> int:
     return definition + branches * (longest - 1 - definition)
 
 
-def probe_flops(spec: Spec) -> dict[str, float]:
-    """FLOPs of fitting one cell, for all its variables, by family; `bootstrap`: of the intervals of a family."""
+def probe_flops(spec: Spec, fitted: float = 1.0) -> dict[str, float]:
+    """FLOPs of one cell, for all its variables, by family; `bootstrap`: of the intervals of a family.
+
+    `fitted` is the share of the problems that are fitted, as `fitted_share` has it.
+    """
     (layout,) = spec.task.evaluation().layouts
-    variables, width, fitted = len(layout.variables), spec.lm.width, spec.extract.n_train
+    variables, width, rows = len(layout.variables), spec.lm.width, spec.extract.n_train * fitted
     return {
         # Two products forward (W1 h) and backward (its gradient) per epoch and variable.
-        "mlp": 4.0 * fitted * width**2 * spec.probe.mlp.epochs * variables,
+        "mlp": 4.0 * rows * width**2 * spec.probe.mlp.epochs * variables,
         # The Gram matrix and its eigenvectors, shared by all variables and controls.
-        "ridge": 2.0 * fitted * width**2 + 10.0 * width**3,
+        "ridge": 2.0 * rows * width**2 + 10.0 * width**3,
         # Five weighted means per resample.
         "bootstrap": 10.0 * spec.probe.resamples * spec.extract.n_eval * variables,
     }
 
 
-def varies(spec: Spec, layer: int, position: int) -> bool:
-    """Whether hidden states differ between problems: embeddings of punctuation do not, and are not probed."""
-    return layer > 0 or position not in _punctuation(spec.task)
+def fitted_share(spec: Spec, layer: int, position: int) -> float:
+    """The share of problems that a probe computes with: equal hidden states are fitted once, where many are equal.
+
+    0 where all are, as at the embeddings of punctuation: such a cell is not probed.
+    """
+    count = _distinct(spec.task, spec.extract.n_train)[min(layer, 1)][position]
+    if count == 1 and layer == 0:
+        return 0.0
+    share = count / spec.extract.n_train
+    return share if share <= _WORTH else 1.0
 
 
 @lru_cache(maxsize=8)
-def _punctuation(task: TaskSpec) -> frozenset[int]:
-    tokens = enumerate(task.probed_tokens())
-    return frozenset(place for place, token in tokens if token.kind == "symbol" or token.label == "?")
+def _distinct(task: TaskSpec, count: int) -> tuple[list[int], list[int]]:
+    """By position, the different tokens, and the different beginnings up to there, in `count` problems.
+
+    They are what hidden states depend on: at layer 0 and above it. Counted in a sample, as good as any other.
+    """
+    distribution = task.evaluation()
+    sampled = problems.sample(distribution, "probe", 0, count, seed=0)
+    ids = problems.encode(sampled, distribution, task.chain).ids
+    tokens, prefixes = [], []
+    prefix = np.zeros(count, dtype=np.int64)
+    for token in ids.T[: len(task.probed_tokens())]:
+        tokens.append(len(np.unique(token)))
+        known, prefix = np.unique(prefix * distribution.vocabulary.size + token, return_inverse=True)
+        prefixes.append(len(known))
+    return tokens, prefixes
 
 
 def _model_bytes(spec: Spec) -> int:

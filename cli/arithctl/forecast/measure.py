@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from arith_shared.compute import usable_cores
@@ -20,13 +21,13 @@ from arith_shared.errors import ArithError, UserError
 from arith_shared.ledger import runs, views
 from arith_shared.ledger.database import Database
 from arith_shared.ledger.rounds import kind_of
-from arith_shared.ledger.tables import RUN_OVER, Run
+from arith_shared.ledger.tables import RUN_OVER, Run, Unit
 from arith_shared.settings import Settings, load_settings
 from arith_shared.specs import Spec
 from arithctl.connection import open_database
 from arithctl.embedded import Engine
 from arithctl.embedded.workers import slots
-from arithctl.forecast import actual, amounts
+from arithctl.forecast import actual, amounts, counts
 from arithctl.forecast.amounts import Amounts
 from arithctl.forecast.calibration import VERSION, Calibration, machine
 from arithctl.forecast.rates import fit
@@ -104,6 +105,7 @@ def _run_all(settings: Settings, trials: Sequence[Trial], tell: Tell) -> tuple[l
             _wait(database, run_id, trial.name)
             with database.reading() as session:
                 timed += _units(session, run_id, trial.spec, started)
+                timed += _steps(session, run_id, trial.spec)
                 if number == 1:
                     between_s = _between(session, run_id)
         with database.reading() as session:
@@ -136,6 +138,18 @@ def _units(session: Session, run_id: str, spec: Spec, started: set[str]) -> list
             started.add(one.worker)
         found.append(Timed(stage, asked, one.ended_at - one.started_at))
     return found
+
+
+def _steps(session: Session, run_id: str, spec: Spec) -> list[Timed]:
+    """The steps of a training apart from its start and end, by the rate that it last reported."""
+    query = select(Unit.progress_rate).where(Unit.run_id == run_id, Unit.stage == "train")
+    asked = {kind: much for kind, much in amounts.of_unit(spec, "train", {}).items() if kind != "unit"}
+    return [
+        Timed("train", asked, counts.training_steps(spec) / steps_per_s)
+        for steps_per_s in session.scalars(query)
+        # 0: it was over before it reported twice.
+        if steps_per_s > 0
+    ]
 
 
 def _between(session: Session, run_id: str) -> float:

@@ -1,8 +1,9 @@
 """Seconds per amount of each kind of work, fitted to units whose time is known.
 
-The time of a unit is the sum of its amounts, each times a constant that is not negative (least squares of the
-relative error). Between two widths the seconds per FLOP follow a + b / width: a matrix product costs width^2, what
-surrounds it costs width. Beyond the widths that were timed the nearest one holds.
+The time of a unit is the sum of its amounts, each times a constant that is not negative. An error counts the less the
+longer its unit is expected to take, so that all of them together take what they took: of a forecast the sum matters.
+Between two widths the seconds per FLOP follow a + b / width: a matrix product costs width^2, what surrounds it costs
+width. Beyond the widths that were timed the nearest one holds.
 """
 
 from __future__ import annotations
@@ -11,8 +12,15 @@ import heapq
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from arithctl.forecast.amounts import Amounts
+
+Matrix = NDArray[np.float64]
+#: Seconds: nothing is expected to take less.
+_SHORTEST_S = 1e-3
+#: Rounds of fitting, each with the weights of the one before; after a few nothing changes.
+_ROUNDS = 5
 
 #: Seconds per amount, by kind of work.
 Rates = Mapping[str, float]
@@ -22,19 +30,29 @@ def fit(units: Sequence[tuple[Amounts, float]]) -> dict[str, float]:
     """Rates from units and their seconds; a kind of work that only lengthens the error gets zero."""
     kinds = sorted({kind for amounts, _ in units for kind in amounts})
     matrix = np.array([[amounts.get(kind, 0.0) for kind in kinds] for amounts, _ in units])
-    seconds = np.array([max(seconds, 1e-3) for _, seconds in units])
+    seconds = np.array([max(seconds, _SHORTEST_S) for _, seconds in units])
     scale = matrix.max(axis=0, initial=0.0)
     scale[scale == 0] = 1.0
-    relative = matrix / scale / seconds[:, None]
-    left = list(range(len(kinds)))
+    matrix /= scale
+    # Weighted by what is expected, not by what was found: units that happened to be slow would count less.
+    expected = seconds
+    for _ in range(_ROUNDS):
+        values = _not_negative(matrix / np.sqrt(expected)[:, None], seconds / np.sqrt(expected))
+        expected = np.maximum(matrix @ values, _SHORTEST_S)
+    return {kind: float(value) for kind, value in zip(kinds, values / scale, strict=True)}
+
+
+def _not_negative(matrix: Matrix, target: Matrix) -> Matrix:
+    """Least squares without negative values: what would be most negative is left out, until nothing is."""
+    values = np.zeros(matrix.shape[1])
+    left = list(range(matrix.shape[1]))
     while left:
-        found, *_ = np.linalg.lstsq(relative[:, left], np.ones(len(units)), rcond=None)
+        found, *_ = np.linalg.lstsq(matrix[:, left], target, rcond=None)
         if found.min() >= 0:
+            values[left] = found
             break
         del left[int(found.argmin())]
-    rates = dict.fromkeys(kinds, 0.0)
-    rates |= {kinds[column]: float(value / scale[column]) for column, value in zip(left, found, strict=True)}
-    return rates
+    return values
 
 
 def seconds_of(rates: Rates, amounts: Amounts) -> float:

@@ -235,3 +235,9 @@ def last_events(session: Session, run_ids: Sequence[str], limit: int) -> Sequenc
     """The newest events of some runs, oldest first."""
     query = select(Event).where(Event.run_id.in_(run_ids)).order_by(Event.id.desc()).limit(limit)
     return session.scalars(query).all()[::-1]
+
+
+def queues_with_work(session: Session) -> set[str]:
+    """The queues whose workers have something to do now: units that are ready, sent out or at work."""
+    unfinished = Unit.state.in_(("ready", "queued", "running"))
+    return set(session.scalars(select(Unit.queue).where(unfinished).distinct()))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
 import pytest
 
 from arith_shared import queue
-from arith_shared.ahead import ImportsAhead
+from arith_shared.ahead import ImportsAhead, uncollected
 
 
 @pytest.fixture
@@ -48,3 +49,29 @@ def test_only_a_pool_child_that_waits_for_units_imports_ahead(monkeypatch, name,
     )
     queue.on_child_start(queue.make_app("redis://localhost", queue=name, include="x"), lambda: None)
     assert len(signals.worker_process_init.receivers) - receivers == expected
+
+
+def test_nothing_is_collected_while_a_module_is_imported_and_all_is_as_before_afterwards(modules, tmp_path):
+    (tmp_path / "ahead_first.py").write_text("import gc\nwas_on = gc.isenabled()\n")
+    frozen = gc.get_freeze_count()
+    try:
+        with uncollected():
+            import ahead_first
+        assert (ahead_first.was_on, gc.isenabled()) == (False, True)
+        assert gc.get_freeze_count() > frozen
+        with pytest.raises(RuntimeError), uncollected():
+            import ahead_broken  # noqa: F401
+        assert gc.isenabled()
+    finally:
+        gc.unfreeze()
+
+
+def test_who_had_switched_collection_off_keeps_it_off():
+    gc.disable()
+    try:
+        with uncollected():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+        gc.unfreeze()

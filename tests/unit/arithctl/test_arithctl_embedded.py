@@ -142,6 +142,36 @@ def test_probers_share_the_cores_and_the_other_stages_have_them_all(cores, probe
     assert len({slot.name for slot in slots}) == len(slots)
 
 
+@pytest.mark.parametrize(
+    ("wanted", "order"),
+    [
+        ({"probe"}, ["prober-1", "prober-2", "trainer", "extractor"]),
+        ({"extract", "train"}, ["trainer", "extractor", "prober-1", "prober-2"]),
+        (set(), ["trainer", "extractor", "prober-1", "prober-2"]),
+    ],
+)
+def test_workers_that_have_something_to_do_start_first_and_the_others_follow(
+    home, monkeypatch, wanted, order
+):
+    started: list[str] = []
+    script = [sys.executable, "-c", "import time; time.sleep(600)"]
+
+    def start(self: workers.Workers, slot: workers.Slot):
+        started.append(slot.name)
+        return processes.start(script, self.log_of(slot))
+
+    monkeypatch.setattr(workers.Workers, "_start", start)
+    monkeypatch.setattr(workers, "_APART_S", 0.5)
+    crew = workers.Workers(Settings(home=home), workers.slots(2))
+    crew.start(wanted)
+    give_up = time.monotonic() + 60
+    while len(started) < len(order):
+        assert time.monotonic() < give_up, f"only {started} came up"
+        time.sleep(0.05)
+    crew.stop()
+    assert started == order
+
+
 def started_with(monkeypatch, settings: Settings) -> dict[str, str]:
     """The environment that a worker would be started with."""
     seen: dict[str, str] = {}
