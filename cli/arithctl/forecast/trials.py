@@ -57,8 +57,10 @@ _TRIALS: dict[str, tuple[str, dict[str, Any]]] = {
             "lm.training.problems": 2_048,
             "extract.n_train": 2_000,
             "extract.n_eval": 1_000,
-            "extract.positions": [4, 8, 10, 14, 16, 18],
-            "probe.block_positions": 3,
+            "extract.positions": [4, 10, 14, 18],
+            "probe.block_positions": 2,
+            # So that there are blocks with ridge alone, or its share of a block could not be told from that of mlp.
+            "probe.untrained": True,
         },
     ),
     "chain": (
