@@ -5,29 +5,35 @@ from __future__ import annotations
 import gc
 import importlib
 import os
+import sys
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 
 #: Seconds before the thread begins: a message that waits already comes first.
 AFTER_S = 1.0
 #: What the thread adds to its niceness, so that what works on the same cores goes first.
 _NICENESS = 10
 _AUTOGROUP = Path("/proc/self/autogroup")
+_TRIES = 20
 
 
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """No garbage collection meanwhile: around imports, which make a million objects that all stay.
+def load(name: str) -> ModuleType:
+    """Import a module, with no garbage collection meanwhile if it is new.
 
-    Looking through them again and again is a fifth of the time that torch and transformers take to import. What is
-    there at the end is not looked at by later collections either.
+    Imports make a million objects that all stay. Looking through them again and again is a fifth of the time that
+    torch and transformers take to import. What is there at the end is not looked at by later collections either; so
+    never for a module that is there already, or what is garbage by then would stay too.
     """
+    if name in sys.modules:
+        return importlib.import_module(name)
     was_on = gc.isenabled()
     gc.disable()
     try:
-        yield
+        return importlib.import_module(name)
     finally:
         gc.freeze()
         if was_on:
@@ -63,8 +69,8 @@ class ImportsAhead:
             if self._needed.is_set():
                 return
             _yield_to_others(_NICENESS)
-            with suppress(Exception), uncollected():
-                importlib.import_module(module)
+            with suppress(Exception):
+                load(module)
         _yield_to_others(0)
 
 
@@ -74,6 +80,15 @@ def _yield_to_others(niceness: int) -> None:
     A thread's own then counts only among its session's. A session that others started is left alone: it may be the
     terminal that somebody works in.
     """
-    if os.getsid(0) in (os.getpid(), os.getppid()):
-        with suppress(OSError):
+    if os.getsid(0) not in (os.getpid(), os.getppid()):
+        return
+    for _ in range(_TRIES):
+        try:
             _AUTOGROUP.write_text(str(niceness))
+        except BlockingIOError:
+            # Without privileges one such call a tenth of a second is allowed, on the whole machine.
+            time.sleep(0.1)
+        except OSError:
+            return
+        else:
+            return

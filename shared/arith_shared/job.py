@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import logging
 import os
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import arith_shared
 from arith_shared import compute, logs, queue
-from arith_shared.ahead import ImportsAhead, uncollected
+from arith_shared.ahead import ImportsAhead, load
 from arith_shared.errors import (
     ArithError,
     ArtifactError,
@@ -190,8 +189,7 @@ class Worker:
             self._ahead.needed()
         module, _, function = self._handlers[stage].partition(":")
         try:
-            with uncollected():
-                handler: Handler = getattr(importlib.import_module(module), function)
+            handler: Handler = getattr(load(module), function)
         except ModuleNotFoundError as error:
             extra = EXTRA_OF[self.queue_name]
             raise MissingExtraError(

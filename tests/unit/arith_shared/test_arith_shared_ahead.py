@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import gc
 import os
+import shlex
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from arith_shared import queue
-from arith_shared.ahead import ImportsAhead, uncollected
+from arith_shared.ahead import ImportsAhead, load
 
 
 @pytest.fixture
@@ -34,6 +37,46 @@ def test_modules_are_imported_by_a_thread_that_stands_back_and_a_broken_one_is_p
         assert sys.modules["ahead_first"].nice > os.getpriority(os.PRIO_PROCESS, 0)
 
 
+AUTOGROUP = Path("/proc/self/autogroup")
+WATCHED = """
+import sys, time
+from pathlib import Path
+from arith_shared.ahead import ImportsAhead
+nice = lambda: Path("/proc/self/autogroup").read_text().split()[-1]
+Path("watched_first.py").write_text("from __main__ import nice\\nduring = nice()")
+sys.path.insert(0, "")
+ahead = ImportsAhead(["watched_first"], after_s=0)
+ahead._thread.join()
+ahead.needed()
+import watched_first
+print(watched_first.during, nice())
+"""
+
+
+@pytest.mark.skipif(
+    not AUTOGROUP.exists(), reason="this kernel does not share the processor between sessions"
+)
+@pytest.mark.parametrize(("depth", "expected"), [(0, ["10", "0"]), (1, ["10", "0"]), (2, ["0", "0"])])
+def test_a_worker_yields_with_its_whole_session_and_never_with_one_that_others_started(
+    tmp_path, depth, expected
+):
+    (tmp_path / "watched.py").write_text(WATCHED)
+    command = f"{shlex.quote(sys.executable)} watched.py"
+    for _ in range(depth):
+        # Something after it, or the shell would become what it starts.
+        command = f"sh -c {shlex.quote(command + '; true')}"
+    ran = subprocess.run(
+        shlex.split(command),
+        cwd=tmp_path,
+        start_new_session=True,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert ran.stdout.split() == expected
+
+
 def test_a_module_that_is_needed_before_the_thread_begins_is_left_to_its_user(modules):
     ImportsAhead(modules, after_s=3600).needed()
     assert not set(modules) & set(sys.modules)
@@ -55,22 +98,27 @@ def test_nothing_is_collected_while_a_module_is_imported_and_all_is_as_before_af
     (tmp_path / "ahead_first.py").write_text("import gc\nwas_on = gc.isenabled()\n")
     frozen = gc.get_freeze_count()
     try:
-        with uncollected():
-            import ahead_first
-        assert (ahead_first.was_on, gc.isenabled()) == (False, True)
+        assert (load("ahead_first").was_on, gc.isenabled()) == (False, True)
         assert gc.get_freeze_count() > frozen
-        with pytest.raises(RuntimeError), uncollected():
-            import ahead_broken  # noqa: F401
+        with pytest.raises(RuntimeError):
+            load("ahead_broken")
         assert gc.isenabled()
     finally:
         gc.unfreeze()
 
 
-def test_who_had_switched_collection_off_keeps_it_off():
+def test_a_module_that_is_there_already_keeps_no_garbage(modules):
+    """Or a worker of many units would keep a little more after each."""
+    first = load("ahead_first")
+    gc.unfreeze()
+    assert load("ahead_first") is first
+    assert gc.get_freeze_count() == 0
+
+
+def test_who_had_switched_collection_off_keeps_it_off(modules):
     gc.disable()
     try:
-        with uncollected():
-            pass
+        load("ahead_first")
         assert not gc.isenabled()
     finally:
         gc.enable()
