@@ -18,6 +18,7 @@ AFTER_S = 1.0
 #: What the thread adds to its niceness, so that what works on the same cores goes first.
 _NICENESS = 10
 _AUTOGROUP = Path("/proc/self/autogroup")
+#: How often a change of the session's niceness is tried that was refused as one too many.
 _TRIES = 20
 
 
@@ -56,19 +57,23 @@ class ImportsAhead:
         What it has begun it ends, since threads must not import in a circle at the same time.
         """
         self._needed.set()
-        _yield_to_others(0)
-        self._thread.join()
+        # Asked before each unit: once the thread is over there is nothing to take back.
+        if self._thread.is_alive():
+            _yield_to_others(0)
+            self._thread.join()
 
     def _import(self) -> None:
         # Linux counts niceness by thread; elsewhere it would be that of the whole process.
         if os.uname().sysname == "Linux":
             with suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
-        self._needed.wait(self._after_s)
+        if self._needed.wait(self._after_s):
+            return
+        # Before the first look at `_needed`, so that who sets it meanwhile takes this back.
+        _yield_to_others(_NICENESS)
         for module in self._modules:
             if self._needed.is_set():
-                return
-            _yield_to_others(_NICENESS)
+                break
             with suppress(Exception):
                 load(module)
         _yield_to_others(0)

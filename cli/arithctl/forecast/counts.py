@@ -217,7 +217,7 @@ def fitted_share(spec: Spec, layer: int, position: int) -> float:
     0 where all are, as at the embeddings of punctuation: such a cell is not probed.
     """
     count = _distinct(spec.task, spec.extract.n_train)[min(layer, 1)][position]
-    if count == 1 and layer == 0:
+    if count == 1:
         return 0.0
     share = count / spec.extract.n_train
     return share if share <= _WORTH else 1.0

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from arithctl.forecast.amounts import Amounts
 
-Matrix = NDArray[np.float64]
+Floats = NDArray[np.float64]
 #: Seconds: nothing is expected to take less.
 _SHORTEST_S = 1e-3
 #: Rounds of fitting, each with the weights of the one before; after a few nothing changes.
@@ -42,7 +42,7 @@ def fit(units: Sequence[tuple[Amounts, float]]) -> dict[str, float]:
     return {kind: float(value) for kind, value in zip(kinds, values / scale, strict=True)}
 
 
-def _not_negative(matrix: Matrix, target: Matrix) -> Matrix:
+def _not_negative(matrix: Floats, target: Floats) -> Floats:
     """Least squares without negative values: what would be most negative is left out, until nothing is."""
     values = np.zeros(matrix.shape[1])
     left = list(range(matrix.shape[1]))

@@ -7,11 +7,13 @@ import os
 import shlex
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from arith_shared import queue
+from arith_shared import ahead, queue
 from arith_shared.ahead import ImportsAhead, load
 
 
@@ -29,9 +31,9 @@ def modules(tmp_path, monkeypatch):
 
 
 def test_modules_are_imported_by_a_thread_that_stands_back_and_a_broken_one_is_passed_over(modules):
-    ahead = ImportsAhead(modules, after_s=0)
-    ahead._thread.join()
-    ahead.needed()
+    imports = ImportsAhead(modules, after_s=0)
+    imports._thread.join()
+    imports.needed()
     assert [name in sys.modules for name in modules] == [True, False, True]
     if sys.platform == "linux":
         assert sys.modules["ahead_first"].nice > os.getpriority(os.PRIO_PROCESS, 0)
@@ -39,7 +41,7 @@ def test_modules_are_imported_by_a_thread_that_stands_back_and_a_broken_one_is_p
 
 AUTOGROUP = Path("/proc/self/autogroup")
 WATCHED = """
-import sys, time
+import sys
 from pathlib import Path
 from arith_shared.ahead import ImportsAhead
 nice = lambda: Path("/proc/self/autogroup").read_text().split()[-1]
@@ -75,6 +77,40 @@ def test_a_worker_yields_with_its_whole_session_and_never_with_one_that_others_s
         timeout=60,
     )
     assert ran.stdout.split() == expected
+
+
+def test_once_the_thread_is_over_a_unit_costs_no_call_of_the_system(modules, monkeypatch):
+    """Without privileges the machine allows ten a second, and a worker may have more units than that."""
+    set_to: list[int] = []
+    monkeypatch.setattr(ahead, "_yield_to_others", set_to.append)
+    imports = ImportsAhead(modules, after_s=0)
+    imports._thread.join()
+    for _ in range(3):
+        imports.needed()
+    assert set_to == [10, 0]
+
+
+def test_who_needs_a_module_in_the_middle_of_imports_leaves_the_session_as_it_was(
+    modules, monkeypatch, tmp_path
+):
+    set_to: list[int] = []
+    monkeypatch.setattr(ahead, "_yield_to_others", set_to.append)
+    go, begun = tmp_path / "go", tmp_path / "begun"
+    waits = (
+        "import pathlib, time\n"
+        "pathlib.Path({!r}).touch()\n"
+        "while not pathlib.Path({!r}).exists(): time.sleep(0.01)\n"
+    )
+    (tmp_path / "ahead_first.py").write_text(waits.format(str(begun), str(go)))
+    imports = ImportsAhead(modules, after_s=0)
+    while not begun.exists():
+        time.sleep(0.01)
+    timer = threading.Timer(0.1, go.touch)
+    timer.start()
+    imports.needed()
+    timer.join()
+    assert set_to == [10, 0, 0]
+    assert "ahead_last" not in sys.modules
 
 
 def test_a_module_that_is_needed_before_the_thread_begins_is_left_to_its_user(modules):
